@@ -51,8 +51,8 @@ def matched(
 
     `image` (h, w, 3) in which `hole` (h, w) is filled with patches of `source` (H, W, 3) around `usable` (H, W) places.
     `start` (2, h, w): first guess of the places. Without it, they are those that fit the guide; without a guide, too,
-    they are random. `rounds`: of matching and mixing. `step`: pixels from one matched patch to the next; below `PATCH`.
-    None when there are too few usable patches. A place that no patch touches is its own.
+    they are random. `rounds`: of matching and mixing. `step`: pixels from one matched patch to the next, at most 4: a
+    patch covers 3 on each side. None when there are too few usable patches. A place that no patch touches is its own.
     """
     space = _Space.of(source, _whole(usable), guide)
     if space is None:

@@ -40,6 +40,17 @@ def test_a_hole_in_stripes_is_filled_with_stripes(hole, step):
     assert max(y.max(), x.max()) < 60
 
 
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(8, 60), (41, 17), (60, 6)])
+def test_a_hole_up_to_the_border_is_filled_wherever_the_steps_end(size, step):
+    given, hole = np.zeros((*size, 3), np.float32), np.ones(size, np.bool_)
+    bright = np.random.default_rng(1).uniform(100, 200, (30, 33, 3)).astype(np.float32)
+    places, image = matched(given, hole, bright, inner((30, 33)), start=None, rounds=1, rng=seeded(), step=step)
+    assert image.min() >= 99  # else no patch covers some place
+    assert places.min() >= 0
+    assert (places.reshape(2, -1).max(axis=1) < (30, 33)).all()
+
+
 def test_places_where_no_patch_touches_the_hole_are_their_own(hole):
     places, _ = matched(STRIPES, hole, STRIPES, inner(), start=None, rounds=1, rng=seeded(), step=2)
     own = np.indices((60, 60))
