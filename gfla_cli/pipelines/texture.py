@@ -21,15 +21,15 @@ from gfla_cli.pipelines.frame_layers import LIKELY, SURE, Layers, SourceFrame, d
 from gfla_cli.pipelines.hands import hand_areas
 from gfla_cli.pipelines.patches import PATCH, Guide, Places, matched
 
-# Lengths are in pixels of the network's frame.
+# Lengths are in pixels of the network's frame, unless a comment says otherwise.
 FINEST = 2.0  # pixels at which patches are matched, for one of the network's frame
 _FACTORS, _ROUNDS = (4, 2, 1), (6, 4, 2)  # how much smaller than that images are, coarse to fine; rounds of matching
-_STEP = 2  # pixels from one patch to the next
+_STEP = 2  # pixels of the image from one patch to the next
 _DRAWN = 0.5  # share of the source below which a place is drawn
 _INSIDE, _LEAST = 2, 25  # from the outline; area from which it is worth the time
 _HEAD = 0.55  # torso lengths around the middle of a head, which has no texture that goes on
 _PARTLY, _WHOLE = 0.3, 0.999  # shares of a pixel of a smaller image that are in the hole, and usable
-_BLUR = 3.0  # of the colours that tell which cloth is where
+_BLUR = 3.0  # of the flow; and of the colours that tell which cloth is where, in pixels of each image, coarse to fine
 # Squared and multiplied, differences of blurred brightness and hue and of places count as those of 49 pixels do.
 _BRIGHTNESS, _HUE, _WAY = 5.0, 20.0, 8.0
 _TONE, _MOST_TONE = 3.0, 0.12  # blur of the colours that patches take from what was drawn; their largest change
