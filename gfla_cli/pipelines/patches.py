@@ -23,6 +23,7 @@ _FEWEST = 64  # patches to choose from
 _SWEEPS = 3  # of trying the neighbours' places and random ones, in each round
 _STEPS = tuple((dy * far, dx * far) for far in (4, 2, 1) for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)))
 _REPEATED = 150.0  # squared, it counts as squared differences do: for a pixel that is shown twice
+_LEAST_WEIGHT = 1e-5  # of a patch, when the best have 1
 _AT_ONCE = 4_000_000  # distances that are computed at a time
 
 
@@ -232,7 +233,8 @@ def _voted(
     """
     weight = np.ones(here.shape[1], np.float32)
     if error is not None:
-        weight = np.exp(-error / (np.percentile(error, 75) + 1e-6))
+        # Where no patch fits, the mean of those that fit least badly is shown, and not 0.
+        weight = np.exp(-error / (np.percentile(error, 75) + 1e-6)).clip(_LEAST_WEIGHT, None)
     height, width = hole.shape[0] + 2 * _REACH, hole.shape[1] + 2 * _REACH
     covered, shown = _covered(here, width).ravel(), _covered(found - _REACH, source.shape[1]).ravel()
     weights = np.repeat(weight, PATCH * PATCH)

@@ -72,6 +72,15 @@ def test_the_guide_decides_which_of_two_sources_is_taken(hole):
         assert image[hole].std(axis=0).min() > 30 if wanted else image[hole][:, 0].std() > 30  # not the grey of before
 
 
+def test_where_no_patch_fits_nothing_becomes_dark(hole):
+    """Most patches fit the guide perfectly, so that those of a corner hardly count, but there are no others."""
+    flat, wanted = np.full((60, 60, 3), 120, np.float32), np.zeros((60, 60, 1), np.float32)
+    wanted[:30, :30] = 1000
+    guide = Guide(wanted, np.zeros((60, 60, 1), np.float32))
+    _, image = matched(flat, hole, flat, inner(), start=None, rounds=1, rng=seeded(), guide=guide)
+    np.testing.assert_allclose(image, flat, atol=0.1)
+
+
 def test_a_first_guess_that_fits_is_kept(hole):
     given = np.where(hole[..., None], STRIPES.mean((0, 1)), STRIPES)
     start = np.indices((60, 60))
