@@ -5,6 +5,7 @@ After Wexler et al., "Space-Time Completion of Video" (2007), and Barnes et al.,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -22,6 +23,7 @@ _FEWEST = 64  # patches to choose from
 _SWEEPS = 3  # of trying the neighbours' places and random ones, in each round
 _STEPS = tuple((dy * far, dx * far) for far in (4, 2, 1) for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)))
 _REPEATED = 150.0  # squared, it counts as squared differences do: for a pixel that is shown twice
+_LEAST_WEIGHT = 1e-5  # of a patch, when the best have 1
 _AT_ONCE = 4_000_000  # distances that are computed at a time
 
 
@@ -51,8 +53,8 @@ def matched(
 
     `image` (h, w, 3) in which `hole` (h, w) is filled with patches of `source` (H, W, 3) around `usable` (H, W) places.
     `start` (2, h, w): first guess of the places. Without it, they are those that fit the guide; without a guide, too,
-    they are random. `rounds`: of matching and mixing. `step`: pixels from one matched patch to the next; below `PATCH`.
-    None when there are too few usable patches. A place that no patch touches is its own.
+    they are random. `rounds`: of matching and mixing. `step`: pixels from one matched patch to the next, at most 4: a
+    patch covers 3 on each side. None when there are too few usable patches. A place that no patch touches is its own.
     """
     space = _Space.of(source, _whole(usable), guide)
     if space is None:
@@ -65,38 +67,39 @@ def matched(
     if not here.size:
         return None
     extra = None if guide is None else guide.wanted[tuple(here)]
-    if start is not None:
-        found = space.usable_places(start[:, here[0], here[1]], rng)
-    elif extra is not None:
-        found = space.nearest_by_guide(extra)
-    else:
-        found = space.random_places(here.shape[1], rng)
+    found = space.first_guess(None if start is None else start[:, here[0], here[1]], extra, here.shape[1], rng)
     if guide is not None:  # what was drawn is a blur, and smooth patches would fit it best
         image = _voted(image, hole, source, here, found, None)
     number = np.zeros(hole.shape, np.intp)
     number[tuple(here)] = np.arange(here.shape[1])
-    neighbours = []
-    for move in _STEPS:
-        beside = here + step * np.array(move)[:, None]
-        inside = (beside >= 0).all(axis=0) & (beside < np.array(hole.shape)[:, None]).all(axis=0)
-        beside = np.where(inside, beside, here)
-        beside = np.where(grid[tuple(beside)], beside, here)
-        neighbours.append((number[tuple(beside)], here - beside))
+    neighbours = _neighbours(grid, number, here, step)
     for _ in range(rounds):
         cost = _cost_of_repetition(found, usable.shape, step)
         match = _Match(space, space.described(_patches_at(image, here), extra), found, cost)
-        for _ in range(_SWEEPS):
-            for other, way in neighbours:  # a place that fits the neighbour fits here, if it is moved by the same step
-                match.attempt(match.found[:, other] + way)
-            radius = max(usable.shape)
-            while radius >= 1:
-                match.attempt(match.found + rng.integers(-radius, radius + 1, found.shape))
-                radius //= 3
+        match.search(neighbours, rng)
         found = match.found
         image = _voted(image, hole, source, here, found, match.error)
     places = np.indices(hole.shape)
     places[:, touched] = found[:, number[tuple(at // step * step)]] + at % step
     return places, image
+
+
+def _neighbours(
+    grid: BoolArray, number: NDArray[np.intp], here: Places, step: int
+) -> list[tuple[NDArray[np.intp], Places]]:
+    """For each of the `_STEPS`: number (count,) of the patch beside each one, and the way (2, count) back from it.
+
+    `grid` (h, w): where a patch is, and `number` (h, w): which one; `here` (2, count): their places. A patch that has
+    none beside it is its own neighbour.
+    """
+    neighbours = []
+    for move in _STEPS:
+        beside = here + step * np.array(move)[:, None]
+        inside = (beside >= 0).all(axis=0) & (beside < np.array(grid.shape)[:, None]).all(axis=0)
+        beside = np.where(inside, beside, here)
+        beside = np.where(grid[tuple(beside)], beside, here)
+        neighbours.append((number[tuple(beside)], here - beside))
+    return neighbours
 
 
 def _whole(usable: BoolArray) -> BoolArray:
@@ -132,8 +135,16 @@ class _Space:
         numbers = (patches - self._mean) @ self._basis
         return np.asarray(numbers if extra is None else np.hstack([numbers, extra]), np.float32)
 
+    def first_guess(
+        self, start: Places | None, wanted: Float32Array | None, count: int, rng: np.random.Generator
+    ) -> Places:
+        """Usable places (2, count) to begin with: given ones, else by the guide's numbers (count, n), else random."""
+        if start is not None:
+            return self.usable_places(start, rng)
+        return self.random_places(count, rng) if wanted is None else self.nearest_by_guide(wanted)
+
     def random_places(self, count: int, rng: np.random.Generator) -> Places:
-        """(2, count)"""
+        """Usable places (2, count)."""
         return self._at[:, rng.integers(self._at.shape[1], size=count)]
 
     def usable_places(self, places: Places, rng: np.random.Generator) -> Places:
@@ -174,6 +185,16 @@ class _Match:
         self.found = found
         self.error = self._distance(found)
 
+    def search(self, neighbours: Sequence[tuple[NDArray[np.intp], Places]], rng: np.random.Generator) -> None:
+        """Tries the places that fit the neighbours (see `_neighbours`), and random ones, from far to near."""
+        for _ in range(_SWEEPS):
+            for other, way in neighbours:  # a place that fits the neighbour fits here, if it is moved by the same step
+                self.attempt(self.found[:, other] + way)
+            radius = max(self._space.usable.shape)
+            while radius >= 1:
+                self.attempt(self.found + rng.integers(-radius, radius + 1, self.found.shape))
+                radius //= 3
+
     def attempt(self, places: Places) -> None:
         """Tries other patches (2, count), and takes those that are usable and more similar."""
         places = places.clip(0, self._largest)
@@ -212,7 +233,8 @@ def _voted(
     """
     weight = np.ones(here.shape[1], np.float32)
     if error is not None:
-        weight = np.exp(-error / (np.percentile(error, 75) + 1e-6))
+        # Where no patch fits, the mean of those that fit least badly is shown, and not 0.
+        weight = np.exp(-error / (np.percentile(error, 75) + 1e-6)).clip(_LEAST_WEIGHT, None)
     height, width = hole.shape[0] + 2 * _REACH, hole.shape[1] + 2 * _REACH
     covered, shown = _covered(here, width).ravel(), _covered(found - _REACH, source.shape[1]).ravel()
     weights = np.repeat(weight, PATCH * PATCH)

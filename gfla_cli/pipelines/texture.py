@@ -21,15 +21,15 @@ from gfla_cli.pipelines.frame_layers import LIKELY, SURE, Layers, SourceFrame, d
 from gfla_cli.pipelines.hands import hand_areas
 from gfla_cli.pipelines.patches import PATCH, Guide, Places, matched
 
-# Lengths are in pixels of the network's frame.
+# Lengths are in pixels of the network's frame, unless a comment says otherwise.
 FINEST = 2.0  # pixels at which patches are matched, for one of the network's frame
 _FACTORS, _ROUNDS = (4, 2, 1), (6, 4, 2)  # how much smaller than that images are, coarse to fine; rounds of matching
-_STEP = 2  # pixels from one patch to the next
-_DRAWN, _CLOSED = 0.5, 4  # share of the source below which a place is drawn; islands between such places are drawn, too
+_STEP = 2  # pixels of the image from one patch to the next
+_DRAWN = 0.5  # share of the source below which a place is drawn
 _INSIDE, _LEAST = 2, 25  # from the outline; area from which it is worth the time
 _HEAD = 0.55  # torso lengths around the middle of a head, which has no texture that goes on
 _PARTLY, _WHOLE = 0.3, 0.999  # shares of a pixel of a smaller image that are in the hole, and usable
-_BLUR = 3.0  # of the colours that tell which cloth is where
+_BLUR = 3.0  # of the flow; and of the colours that tell which cloth is where, in pixels of each image, coarse to fine
 # Squared and multiplied, differences of blurred brightness and hue and of places count as those of 49 pixels do.
 _BRIGHTNESS, _HUE, _WAY = 5.0, 20.0, 8.0
 _TONE, _MOST_TONE = 3.0, 0.12  # blur of the colours that patches take from what was drawn; their largest change
@@ -80,12 +80,11 @@ def with_texture(layers: Layers, source: SourceFrame, poses: tuple[Pose, Pose]) 
 
 def _drawn_inside(layers: Layers, pixel: float) -> BoolArray:
     """(H, W) where a subject is mostly drawn, without its edge. `pixel`: pixels here for one of the network's frame."""
-    subject = layers.matte > LIKELY
+    subject = layers.matte > LIKELY  # with gaps that the network doubts
     inside = cv2.distanceTransform(subject.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
-    drawn = ((layers.share < _DRAWN) & subject).astype(np.uint8)
-    drawn = cv2.morphologyEx(drawn, cv2.MORPH_CLOSE, disc(round(_CLOSED * pixel)))
-    drawn *= subject & (inside > _INSIDE * pixel)
-    return np.asarray(cv2.morphologyEx(drawn, cv2.MORPH_OPEN, disc(round(pixel))) > 0)
+    # Islands of the source in what was drawn stay: they may be a strap, a cord or a hem.
+    drawn = (layers.share < _DRAWN) & (inside > _INSIDE * pixel)
+    return np.asarray(cv2.morphologyEx(drawn.astype(np.uint8), cv2.MORPH_OPEN, disc(round(pixel))) > 0)
 
 
 def _head_and_hands(pose: Pose) -> BoolArray:

@@ -40,6 +40,17 @@ def test_a_hole_in_stripes_is_filled_with_stripes(hole, step):
     assert max(y.max(), x.max()) < 60
 
 
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(8, 60), (41, 17), (60, 6)])
+def test_a_hole_up_to_the_border_is_filled_wherever_the_steps_end(size, step):
+    given, hole = np.zeros((*size, 3), np.float32), np.ones(size, np.bool_)
+    bright = np.random.default_rng(1).uniform(100, 200, (30, 33, 3)).astype(np.float32)
+    places, image = matched(given, hole, bright, inner((30, 33)), start=None, rounds=1, rng=seeded(), step=step)
+    assert image.min() >= 99  # else no patch covers some place
+    assert places.min() >= 0
+    assert (places.reshape(2, -1).max(axis=1) < (30, 33)).all()
+
+
 def test_places_where_no_patch_touches_the_hole_are_their_own(hole):
     places, _ = matched(STRIPES, hole, STRIPES, inner(), start=None, rounds=1, rng=seeded(), step=2)
     own = np.indices((60, 60))
@@ -59,6 +70,15 @@ def test_the_guide_decides_which_of_two_sources_is_taken(hole):
         )
         assert ((places[1, hole] >= 60) == (wanted > 0)).all()
         assert image[hole].std(axis=0).min() > 30 if wanted else image[hole][:, 0].std() > 30  # not the grey of before
+
+
+def test_where_no_patch_fits_nothing_becomes_dark(hole):
+    """Most patches fit the guide perfectly, so that those of a corner hardly count, but there are no others."""
+    flat, wanted = np.full((60, 60, 3), 120, np.float32), np.zeros((60, 60, 1), np.float32)
+    wanted[:30, :30] = 1000
+    guide = Guide(wanted, np.zeros((60, 60, 1), np.float32))
+    _, image = matched(flat, hole, flat, inner(), start=None, rounds=1, rng=seeded(), guide=guide)
+    np.testing.assert_allclose(image, flat, atol=0.1)
 
 
 def test_a_first_guess_that_fits_is_kept(hole):

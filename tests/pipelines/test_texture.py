@@ -123,6 +123,17 @@ def test_a_gap_that_the_network_doubts_is_no_white_spot():
     assert (shown(filled, source)[gap].max(axis=(0, 1)) < np.array(RED) + 20).all()  # the spot has 242
 
 
+@pytest.mark.parametrize("finer", [1, 2])
+def test_a_strap_that_the_source_shows_between_drawn_places_stays(finer):
+    given, source, (rows, columns) = made(finer)
+    middle = (rows.start + rows.stop) // 2
+    given.share[middle - 3 * finer : middle + 3 * finer, columns] = 1
+    filled = with_texture(given, source, POSES)
+    assert filled.matte[middle - finer : middle + finer, columns].max() < 0.1
+    for drawn in (slice(rows.start, middle - 6 * finer), slice(middle + 6 * finer, rows.stop)):
+        assert filled.matte[drawn, columns].mean() > 0.5
+
+
 def test_there_may_be_nothing_to_do():
     given, source, _ = made(share=0.8)
     assert with_texture(given, source, POSES) is None  # all is moved
