@@ -279,7 +279,9 @@ def _texture(canvas: Canvas, body: _Frame, parts: Sequence[_Refined], poses: Pos
     layers = body.layers_in(whole, everywhere)
     for part in parts:
         visible = part.frame.place_in(whole).uncropped(part.weight, everywhere, beyond=0) > 0.5
-        layers = layers.replaced(part.frame.layers_in(whole, everywhere), visible)
+        if (there := region_around(visible)) is not None:
+            below = Layers(*(layer[there] for layer in layers))
+            layers = layers.with_part(below.replaced(part.frame.layers_in(whole, there), visible[there]), there)
     filled = with_texture(layers, source, poses)
     return None if filled is None else replace(whole, layers=filled)
 
