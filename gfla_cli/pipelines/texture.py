@@ -22,7 +22,7 @@ from gfla_cli.pipelines.hands import hand_areas
 from gfla_cli.pipelines.patches import PATCH, Guide, Places, matched
 
 # Lengths are in pixels of the network's frame, unless a comment says otherwise.
-FINEST = 2.0  # pixels at which patches are matched, for one of the network's frame
+FINEST = 1.5  # pixels at which patches are matched, for one of the network's frame
 _FACTORS, _ROUNDS = (4, 2, 1), (5, 3, 1)  # how much smaller than that images are, coarse to fine; rounds of matching
 _STEP = 2  # pixels of the image from one patch to the next
 _DRAWN = 0.5  # share of the source below which a place is drawn
