@@ -240,8 +240,8 @@ def _with_close_ups(
         result = mixed_body.result()
         heads = np.zeros(result.cover.shape, np.bool_)
         for part, (there, weight, mixed_part) in zip(parts, mixed_parts, strict=True):
-            at = region_at(there, -region[0].start, -region[1].start)
             image, cover = mixed_part.result()
+            at = region_at(there, -region[0].start, -region[1].start)
             mask = (weight > 0).astype(np.uint8)
             result.image[at] = cv2.copyTo(image, mask, result.image[at])
             result.cover[at] = cv2.copyTo(cover, mask, result.cover[at])
@@ -275,7 +275,7 @@ def _texture(canvas: Canvas, body: _Frame, parts: Sequence[_Refined], poses: Pos
     source, everywhere = canvas.frame_of(crops[0]), (slice(0, height), slice(0, width))
     if source is None:
         return None
-    whole = _Frame(body.layers, *crops)
+    whole = _Frame(body.layers, *crops)  # its crops count, and not its layers
     layers = body.layers_in(whole, everywhere)
     for part in parts:
         visible = part.frame.place_in(whole).uncropped(part.weight, everywhere, beyond=0) > 0.5

@@ -109,6 +109,17 @@ def hand_areas(pose: Pose, size: Size) -> Float32Array:
     return areas
 
 
+def bare_hands(made: Float32Array, body: Pose, source: SourceFrame, source_pose: Pose) -> BoolArray:
+    """(H, W) where an image (H, W, 3) in [-1, 1] shows skin in the hand areas of a body, see `hand_areas`.
+
+    The face of the source tells the colour of skin. If it does not look at the camera, this is all of the areas. Poses
+    are in pixels of the image.
+    """
+    size = source.cover.shape
+    areas, face = hand_areas(body, size) > 0, _face_colour(source.image, source_pose)
+    return areas if face is None else areas & _is_bare(made, face)
+
+
 def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, target_pose: Pose) -> Layers:
     """The same with whole hands where the target shows them, and where the source shows this or the other hand.
 

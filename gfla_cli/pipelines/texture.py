@@ -18,7 +18,7 @@ from gfla_cli.geometry.paste import ramp
 from gfla_cli.person.body import drawable, head_box, torso_length
 from gfla_cli.person.pose import Pose
 from gfla_cli.pipelines.frame_layers import LIKELY, SURE, Layers, SourceFrame, disc, region_around
-from gfla_cli.pipelines.hands import hand_areas
+from gfla_cli.pipelines.hands import bare_hands
 from gfla_cli.pipelines.patches import PATCH, Guide, Places, matched
 
 # Lengths are in pixels of the network's frame, unless a comment says otherwise.
@@ -27,10 +27,11 @@ _FACTORS, _ROUNDS = (4, 2, 1), (5, 3, 1)  # how much smaller than that images ar
 _STEP = 2  # pixels of the image from one patch to the next
 _DRAWN = 0.5  # share of the source below which a place is drawn
 _INSIDE, _LEAST = 2, 25  # from the outline; area from which it is worth the time
+_RIM = 2  # around bare hands that stay as drawn
 _HEAD = 0.55  # torso lengths around the middle of a head, which has no texture that goes on
 _PARTLY, _WHOLE = 0.3, 0.999  # shares of a pixel of a smaller image that are in the hole, and usable
 _BLUR = 3.0  # of the flow; and of the colours that tell which cloth is where, in pixels of each image, coarse to fine
-# Squared and multiplied, differences of blurred brightness and hue and of places count as those of 49 pixels do.
+# Weights in the guide: of differences in blurred brightness and in hue, and of the way from where the flow leads.
 _BRIGHTNESS, _HUE, _WAY = 5.0, 20.0, 8.0
 _TONE, _MOST_TONE = 3.0, 0.12  # blur of the colours that patches take from what was drawn; their largest change
 # Blur, and difference of blurred colours in [-1, 1] between patches and what was drawn. Below the first, patches are
@@ -43,20 +44,25 @@ def with_texture(layers: Layers, source: SourceFrame, poses: tuple[Pose, Pose]) 
     """Layers that show patches of the source where the given ones mostly draw. Their matte tells where that is.
 
     `layers` and `source` have the same size (H, W), which is a multiple of 4. `poses`: of the source and of the result,
-    in pixels of the network's frame. Heads and hands are left alone. None when there is nothing to do.
+    in pixels of the network's frame. Heads and bare hands are left alone. None when there is nothing to do.
     """
     size, pixel = layers.matte.shape, layers.matte.shape[1] / poses[0].size[1]
     seen, shown = (pose.cropped(Crop((0.0, 0.0, float(pose.size[1]), float(pose.size[0])), size)) for pose in poses)
     if min(torso_length(seen), torso_length(shown)) <= 0:
         return None
-    hole = _drawn_inside(layers, pixel) & ~_head_and_hands(shown)
-    subject = (source.cover > SURE) & ~_head_and_hands(seen)
+    made, original = layers.mixed(source), np.asarray(source.image / np.float32(127.5) - 1, np.float32)
+    hands = [bare_hands(image, body, source, seen) for image, body in ((made, shown), (original, seen))]
+    kept, unused = (
+        _head(body) | (cv2.dilate(bare.astype(np.uint8), disc(round(_RIM * pixel))) > 0)
+        for bare, body in zip(hands, (shown, seen), strict=True)
+    )
+    hole, subject = _drawn_inside(layers, pixel) & ~kept, (source.cover > SURE) & ~unused
     usable = cv2.erode(subject.astype(np.uint8), np.ones((PATCH, PATCH), np.uint8)) > 0
     around, offered = region_around(hole, 4 * PATCH), region_around(usable, PATCH)
     if around is None or offered is None or hole.sum() < _LEAST * pixel**2:
         return None
     around, offered = _aligned(around, size), _aligned(offered, size)
-    image, inside = (layers.mixed(source, around) + 1) * 127.5, hole[around]
+    image, inside = (made[around] + 1) * 127.5, hole[around]
     sure = cv2.erode((layers.matte[around] > SURE).astype(np.float32), disc(round(pixel)))
     way = cv2.GaussianBlur(np.dstack(layers.looked_at(around)[::-1]), (0, 0), _BLUR * pixel)  # y, x
     begin = np.array([part.start for part in offered])
@@ -65,17 +71,27 @@ def with_texture(layers: Layers, source: SourceFrame, poses: tuple[Pose, Pose]) 
     if found is None:
         return None
     places, filled = found
-    own = np.stack(np.meshgrid(*(np.arange(part.start, part.stop) for part in around), indexing="ij"))
-    offset = (places + begin[:, None, None] - own)[::-1].transpose(1, 2, 0) / np.float32(size[1])
+    here = np.stack(np.meshgrid(*(np.arange(part.start, part.stop) for part in around), indexing="ij"))
+    offset = (places + begin[:, None, None] - here)[::-1].transpose(1, 2, 0) / np.float32(size[1])
+    there = _filled(image, filled, offset, inside, layers.matte[around], pixel)
+    return Layers(*(np.zeros_like(part) for part in layers)).with_part(there, around)
+
+
+def _filled(
+    image: Float32Array, filled: Float32Array, offset: Float32Array, hole: BoolArray, matte: Float32Array, pixel: float
+) -> Layers:
+    """Layers (h, w) that show patches in a hole, with the colours that were drawn, and only where both are alike.
+
+    `image` and `filled` (h, w, 3) in [0, 255]: before and with patches; `offset` (h, w, 2): to the patches.
+    """
     missing = (image - filled) / np.float32(127.5)
     # In a gap that the network doubts, it drew a mixture with some background: that does not count.
-    trusted = ramp(layers.matte[around], _DOUBTED, SURE)
-    tone = _blurred(missing, inside * trusted, _TONE * pixel).clip(-_MOST_TONE, _MOST_TONE)
+    trusted = ramp(matte, _DOUBTED, SURE)
+    tone = _blurred(missing, hole * trusted, _TONE * pixel).clip(-_MOST_TONE, _MOST_TONE)
     other = trusted * np.sqrt(np.square(_blurred(missing, trusted, _NEAR * pixel)).mean(axis=2))
-    weight = cv2.GaussianBlur(inside * (1 - ramp(other, *_OTHER)), (0, 0), pixel)
-    shown_there = filled / 127.5 - 1, _constant(offset) * inside, tone * inside[..., None], offset, weight
-    nothing = Layers(*(np.zeros_like(part) for part in layers))
-    return nothing.with_part(Layers(*(part.astype(np.float32) for part in shown_there)), around)
+    weight = cv2.GaussianBlur(hole * (1 - ramp(other, *_OTHER)), (0, 0), pixel)
+    shown = filled / 127.5 - 1, _constant(offset) * hole, tone * hole[..., None], offset, weight
+    return Layers(*(part.astype(np.float32) for part in shown))
 
 
 def _drawn_inside(layers: Layers, pixel: float) -> BoolArray:
@@ -87,9 +103,9 @@ def _drawn_inside(layers: Layers, pixel: float) -> BoolArray:
     return np.asarray(cv2.morphologyEx(drawn.astype(np.uint8), cv2.MORPH_OPEN, disc(round(pixel))) > 0)
 
 
-def _head_and_hands(pose: Pose) -> BoolArray:
-    """(H, W) where an image of the pose's size shows them."""
-    there, torso = hand_areas(pose, pose.size), torso_length(pose)
+def _head(pose: Pose) -> BoolArray:
+    """(H, W) where an image of the pose's size shows the head."""
+    there, torso = np.zeros(pose.size, np.uint8), torso_length(pose)
     if (box := head_box(pose, torso)) is not None:
         (middle,) = drawable([middle_of(box)], pose.size).tolist()
         cv2.circle(there, middle, round(_HEAD * torso), 1, cv2.FILLED)

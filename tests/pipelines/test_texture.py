@@ -12,6 +12,7 @@ from gfla_cli.person.pose import Pose
 from gfla_cli.pipelines.canvas import Canvas
 from gfla_cli.pipelines.compositing import composed
 from gfla_cli.pipelines.frame_layers import Layers, SourceFrame
+from gfla_cli.pipelines.hands import hand_areas
 from gfla_cli.pipelines.texture import with_texture
 
 POSES = Pose(points(), SIZE), Pose(points(), SIZE)
@@ -93,15 +94,28 @@ def test_trousers_are_no_patches_of_a_sleeve():
     assert result[..., 0].std() > 0.5 * source.image[inside][..., 0].std()  # stripes
 
 
-def test_heads_and_hands_are_left_alone():
+def test_heads_and_bare_hands_are_left_alone():
     given, source, _ = made()
     everything = given._replace(share=np.zeros_like(given.share))
+    skin = np.float32((220, 180, 150)) / 127.5 - 1
+    wrists = STANDING[[4, 7]].astype(int)
+    for x, y in wrists:
+        everything.drawn[y - 8 : y, x - 4 : x + 5] = skin
     filled = with_texture(everything, source, POSES)
     assert filled.matte[70:100, 80:96].min() > 0
-    nose, wrists = STANDING[0].astype(int), STANDING[[4, 7]].astype(int)
+    nose = STANDING[0].astype(int)
     assert filled.matte[nose[1] - 10 : nose[1] + 10, nose[0] - 10 : nose[0] + 10].max() == 0
     for x, y in wrists:
-        assert filled.matte[y - 2 : y + 12, x - 4 : x + 5].max() < 0.05
+        assert filled.matte[y - 8 : y, x - 4 : x + 5].max() < 0.1
+
+
+def test_cloth_beside_a_hand_gets_texture():
+    given, source, _ = made(share=1)
+    given.share[120:142, 66:84] = 0  # trousers
+    area = hand_areas(POSES[1], SIZE) > 0
+    area[:, :69] = area[:, 81:] = area[:123] = area[139:] = False
+    assert area.sum() > 10
+    assert with_texture(given, source, POSES).matte[area].mean() > 0.7
 
 
 def test_a_small_thing_that_the_source_does_not_have_there_stays_as_drawn():
