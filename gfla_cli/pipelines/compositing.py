@@ -44,7 +44,7 @@ from gfla_cli.pipelines.mixing import (
 )
 from gfla_cli.pipelines.refinement import CloseUp, HalfCrop, HeadCrop
 from gfla_cli.pipelines.shadows import ANKLES
-from gfla_cli.pipelines.texture import FINEST, with_texture
+from gfla_cli.pipelines.texture import matching_size, with_texture
 
 _LEAST_WEIGHT = 0.01  # of a colour outside of the subject, which a soft outline shows
 _HEAD_OUTLINE = 0.75, 0.95  # weights of a refined head: below, the body's outline holds; above, the head's own
@@ -262,16 +262,15 @@ def _set_texture_into(image: Image, canvas: Canvas, filled: _Frame, region: tupl
     at = region_around(weight > 0)
     if at is None:
         return
-    there, own = region_at(at, region[0].start, region[1].start), weight[at].copy()
+    there, own = region_at(at, region[0].start, region[1].start), weight[at]
     shown = mixed(filled.layers, canvas.source, filled.source_crop, filled.place, there).image
-    image[at] = cv2.blendLinear(shown, image[at].copy(), own, 1 - own)
+    image[at] = cv2.blendLinear(shown, image[at], own, 1 - own)
 
 
 def _texture(canvas: Canvas, body: _Frame, parts: Sequence[_Refined], poses: Poses) -> _Frame | None:
     """A frame of a body and its parts, with more pixels; it shows patches of the source where they mostly draw."""
-    finer = min(FINEST, 1 / body.place.scale)
-    height, width = (max(4, round(finer * side / 4) * 4) for side in body.place.size)
-    crops = [Crop(crop.box, (height, width)) for crop in (body.source_crop, body.place)]
+    height, width = size = matching_size(body.place)
+    crops = [Crop(crop.box, size) for crop in (body.source_crop, body.place)]
     source, everywhere = canvas.frame_of(crops[0]), (slice(0, height), slice(0, width))
     if source is None:
         return None
@@ -280,8 +279,8 @@ def _texture(canvas: Canvas, body: _Frame, parts: Sequence[_Refined], poses: Pos
     for part in parts:
         visible = part.frame.place_in(whole).uncropped(part.weight, everywhere, beyond=0) > 0.5
         if (there := region_around(visible)) is not None:
-            below = Layers(*(layer[there] for layer in layers))
-            layers = layers.with_part(below.replaced(part.frame.layers_in(whole, there), visible[there]), there)
+            above = part.frame.layers_in(whole, there)
+            layers = layers.with_part(layers.part(there).replaced(above, visible[there]), there)
     filled = with_texture(layers, source, poses)
     return None if filled is None else replace(whole, layers=filled)
 
@@ -335,7 +334,7 @@ def _joined(
 
     `source`: the frame that both flows move. `pixel`: its pixels for one of the whole body's frame.
     """
-    first, second = (Layers(*(part[region] for part in layers)) for layers in (below, above))
+    first, second = below.part(region), above.part(region)
     width, weight = weight.shape[1], weight[region]
     # Colours are unreliable outside of the person, and along an outline that the other layers lack.
     side = 2 * round(_UNSURE * pixel) + 1

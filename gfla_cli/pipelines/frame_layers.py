@@ -330,6 +330,10 @@ class Layers(NamedTuple):
             cv2.copyTo(other, mask, part)
         return changed
 
+    def part(self, region: tuple[slice, slice]) -> Layers:
+        """(h, w) these layers in a region, in the same memory."""
+        return Layers(*(part[region] for part in self))
+
     def with_part(self, layers: Layers, region: tuple[slice, slice]) -> Layers:
         """The same with other layers (h, w) in a region."""
         changed = self.copied()
@@ -507,6 +511,12 @@ def region_at(region: tuple[slice, slice], top: int, left: int) -> tuple[slice, 
     """A region of a part of an image, in pixels of the image; the part begins at `top` and `left`."""
     rows, columns = region
     return slice(rows.start + top, rows.stop + top), slice(columns.start + left, columns.stop + left)
+
+
+def whole_cells(region: tuple[slice, slice], cell: int) -> tuple[slice, slice]:
+    """A region that holds the given one, in steps of `cell` pixels from the first pixel of the image."""
+    rows, columns = (slice(part.start // cell * cell, -(-part.stop // cell) * cell) for part in region)
+    return rows, columns
 
 
 def spread(image: Float32Array, known: NDArray[np.bool_] | Float32Array) -> Float32Array:

@@ -109,15 +109,15 @@ def hand_areas(pose: Pose, size: Size) -> Float32Array:
     return areas
 
 
-def bare_hands(made: Float32Array, body: Pose, source: SourceFrame, source_pose: Pose) -> BoolArray:
-    """(H, W) where an image (H, W, 3) in [-1, 1] shows skin in the hand areas of a body, see `hand_areas`.
+def bare_hands(images: Sequence[Float32Array], bodies: Sequence[Pose], face: Float32Array | None) -> list[BoolArray]:
+    """(H, W) for each image (H, W, 3) in [-1, 1]: where it shows skin in the hand areas of its body, see `hand_areas`.
 
-    The face of the source tells the colour of skin. If it does not look at the camera, this is all of the areas. Poses
-    are in pixels of the image.
+    `face`: the colour of skin, see `face_colour`. If it is None, this is all of the areas.
     """
-    size = source.cover.shape
-    areas, face = hand_areas(body, size) > 0, _face_colour(source.image, source_pose)
-    return areas if face is None else areas & _is_bare(made, face)
+    areas = [hand_areas(body, body.size) > 0 for body in bodies]
+    if face is None:
+        return areas
+    return [area & _is_bare(image, face) for area, image in zip(areas, images, strict=True)]
 
 
 def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, target_pose: Pose) -> Layers:
@@ -127,7 +127,7 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
     looks at the camera, without a bare hand (gloves stay gloves), and if they are clasped. Scraps of hands that moved
     away are removed.
     """
-    torso, face = torso_length(source_pose), _face_colour(source.image, source_pose)
+    torso, face = torso_length(source_pose), face_colour(source.image, source_pose)
     if face is None or not 0 < torso < max(layers.matte.shape):  # of a larger body there is no whole hand
         return layers
     skin = cv2.GaussianBlur(_skin(source.image, face), (0, 0), 1) * source.cover
@@ -352,7 +352,7 @@ def _with_hand(
     # The source is not shown where both flows meet: enlarged, the flow there would lead to places between the two.
     moved, within = (cv2.erode(area, disc(reach), borderValue=0)[y, x] for reach in (_RIM - 1, _RIM))
     share *= within * np.float32(weight)
-    changed = Layers(*(part.copy() for part in layers))
+    changed = layers.copied()
     top, left = y.min(), x.min()
     made = layers.mixed(source, (slice(top, y.max() + 1), slice(left, x.max() + 1)))
     changed.drawn[y, x] = made[y - top, x - left]
@@ -366,7 +366,7 @@ def _with_hand(
     return changed
 
 
-def _face_colour(image: Image, pose: Pose) -> Float32Array | None:
+def face_colour(image: Image, pose: Pose) -> Float32Array | None:
     """(3,) the colour of the face in YCrCb, 0..255. None: the face does not look at the camera."""
     if not pose.present[[_NOSE, *_EYES]].all():
         return None
@@ -390,7 +390,7 @@ def _ycrcb(image: Image) -> Float32Array:
 
 
 def _skin(image: Image, face: Float32Array) -> Float32Array:
-    """(H, W) in [0, 1]: what has the colour (3,) of the face, see `_face_colour`."""
+    """(H, W) in [0, 1]: what has the colour (3,) of the face, see `face_colour`."""
     lightness, *chroma = np.moveaxis(_ycrcb(image) - face, -1, 0)
     return ramp(np.hypot(*chroma), *_CHROMA[::-1]) * ramp(np.abs(lightness), *_LIGHTNESS[::-1])
 

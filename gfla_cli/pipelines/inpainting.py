@@ -15,7 +15,7 @@ from gfla_cli.arrays import BoolArray, Float32Array, Image, median
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.image import reduced
 from gfla_cli.pipelines.frame_layers import region_around
-from gfla_cli.pipelines.patches import PATCH, Places, matched
+from gfla_cli.pipelines.patches import PATCH, Places, matched, touched_by_patches
 
 _GROWN = 0.012  # share of the longer side by which a hole is larger than the subject: soft edges and contact shadows
 _BAND = 256  # rows that are filled at a time; it bounds the memory that large images take
@@ -130,8 +130,7 @@ def _patch_shifts(image: Image, hole: BoolArray) -> Float32Array | None:
             guess = np.where(inside[..., None], cv2.resize(filled, (width, height)), known)
             moved = np.rint(cv2.resize(shifts, (width, height), interpolation=cv2.INTER_NEAREST) * (height, width))
             start = np.indices((height, width)) + moved.transpose(2, 0, 1).astype(np.intp)
-        touched = cv2.dilate(inside.astype(np.uint8), np.ones((PATCH, PATCH), np.uint8)) > 0
-        found = matched(guess, inside, known, ~touched, start=start, rounds=rounds, rng=rng)
+        found = matched(guess, inside, known, ~touched_by_patches(inside), start=start, rounds=rounds, rng=rng)
         if found is None:  # too little is known at this size
             continue
         places, filled = found

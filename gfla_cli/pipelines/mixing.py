@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gfla_cli.arrays import BoolArray, Float32Array, Image
 from gfla_cli.geometry.crop import Crop, shifted
 from gfla_cli.geometry.paste import ramp
-from gfla_cli.pipelines.frame_layers import LIKELY, SURE, Layers, disc, region_around, region_at, spread
+from gfla_cli.pipelines.frame_layers import LIKELY, SURE, Layers, disc, region_around, region_at, spread, whole_cells
 
 _SLACK = 0.02  # pixels
 _CERTAIN = 2  # 1 / matte from which on the subject has the edge that the source shows
@@ -59,8 +59,7 @@ class Mixed(NamedTuple):
             return self
         factor = max(1, math.floor(_COARSE / place.scale))
         # In whole cells of the smaller size, so that a change of the subject elsewhere changes nothing here.
-        rows, columns = (slice(part.start // factor * factor, -(-part.stop // factor) * factor) for part in there)
-        there = rows, columns
+        there = whole_cells(there, factor)
         changed = Mixed(self.image.copy(), self.cover.copy())
         part = Mixed(self.image[there], self.cover[there])
         region = region_at(there, region[0].start, region[1].start)
@@ -85,9 +84,9 @@ class Mixed(NamedTuple):
         pixel, everywhere = 1 / reduced.scale, (slice(0, size[0]), slice(0, size[1]))
         moved = ramp(layers.way() * (layers.matte > LIKELY), *_MOVED)
         moved = reduced.uncropped(cv2.dilate(moved, disc(_NEAR)), everywhere)
-        small = Mixed(*(_reduced(part, factor) for part in self))
+        small = Mixed(*(reduced_by(part, factor) for part in self))
         fingers = small.thin(_THIN * pixel) * reduced.uncropped(hands, everywhere, beyond=0)
-        detail = _reduced(heads.astype(np.float32), factor)
+        detail = reduced_by(heads.astype(np.float32), factor)
         detail = np.maximum(detail, np.maximum(fingers, small.gaps(_SMOOTH * pixel)))
         free = moved * (1 - cv2.GaussianBlur(detail, (0, 0), pixel))
         smooth = cv2.GaussianBlur(small.cover, (0, 0), _SMOOTH * pixel)
@@ -294,7 +293,7 @@ def enlarged(part: Float32Array, place: Crop, region: tuple[slice, slice]) -> Fl
     return np.asarray(cv2.warpAffine(part, matrix, size, flags=method, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
-def _reduced(part: NDArray[Any], factor: int) -> NDArray[Any]:
+def reduced_by(part: NDArray[Any], factor: int) -> NDArray[Any]:
     """Means of cells of factor x factor pixels; those of the last row and column may be smaller."""
     height, width = part.shape[:2]
     part = cv2.copyMakeBorder(part, 0, -height % factor, 0, -width % factor, cv2.BORDER_REPLICATE)

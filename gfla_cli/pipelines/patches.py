@@ -54,12 +54,12 @@ def matched(
     `image` (h, w, 3) in which `hole` (h, w) is filled with patches of `source` (H, W, 3) around `usable` (H, W) places.
     `start` (2, h, w): first guess of the places. Without it, they are those that fit the guide; without a guide, too,
     they are random. `rounds`: of matching and mixing. `step`: pixels from one matched patch to the next, at most 4: a
-    patch covers 3 on each side. None when there are too few usable patches. A place that no patch touches is its own.
+    patch covers 3 on each side. A place that no patch touches is its own. None without a hole or enough usable patches.
     """
     space = _Space.of(source, _whole(usable), guide)
     if space is None:
         return None
-    touched = cv2.dilate(hole.astype(np.uint8), np.ones((PATCH, PATCH), np.uint8)) > 0
+    touched = touched_by_patches(hole)
     grid = np.zeros_like(touched)
     at = np.stack(np.nonzero(touched))
     grid[tuple(at // step * step)] = True
@@ -82,6 +82,11 @@ def matched(
     places = np.indices(hole.shape)
     places[:, touched] = found[:, number[tuple(at // step * step)]] + at % step
     return places, image
+
+
+def touched_by_patches(hole: BoolArray) -> BoolArray:
+    """(H, W) where the middle of a patch is that covers a place of the hole."""
+    return np.asarray(cv2.dilate(hole.astype(np.uint8), np.ones((PATCH, PATCH), np.uint8)) > 0)
 
 
 def _neighbours(
@@ -238,10 +243,8 @@ def _voted(
     height, width = hole.shape[0] + 2 * _REACH, hole.shape[1] + 2 * _REACH
     covered, shown = _covered(here, width).ravel(), _covered(found - _REACH, source.shape[1]).ravel()
     weights = np.repeat(weight, PATCH * PATCH)
-    sums = [
-        np.bincount(covered, weights if channel is None else weights * channel.take(shown), height * width)
-        for channel in (*np.moveaxis(source, -1, 0).reshape(source.shape[2], -1), None)
-    ]
-    total = np.stack(sums, axis=1).reshape(height, width, -1)[_REACH:-_REACH, _REACH:-_REACH]
-    mean = total[..., :-1] / np.maximum(total[..., -1:], 1e-6)
+    total = np.maximum(np.bincount(covered, weights, height * width), 1e-6)
+    channels = np.moveaxis(source, -1, 0)
+    means = [np.bincount(covered, weights * part.take(shown), height * width) / total for part in channels]
+    mean = np.stack(means, axis=1).reshape(height, width, -1)[_REACH:-_REACH, _REACH:-_REACH]
     return np.where(hole[..., None], mean, image).astype(np.float32)

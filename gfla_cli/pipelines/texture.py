@@ -6,23 +6,21 @@ right, but stripes and folds are a blur.
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from gfla_cli.arrays import BoolArray, Float32Array
-from gfla_cli.geometry.crop import Crop, middle_of
+from gfla_cli.geometry.crop import Crop, Size, middle_of
 from gfla_cli.geometry.paste import ramp
 from gfla_cli.person.body import drawable, head_box, torso_length
 from gfla_cli.person.pose import Pose
-from gfla_cli.pipelines.frame_layers import LIKELY, SURE, Layers, SourceFrame, disc, region_around
-from gfla_cli.pipelines.hands import bare_hands
-from gfla_cli.pipelines.patches import PATCH, Guide, Places, matched
+from gfla_cli.pipelines.frame_layers import LIKELY, SURE, Layers, SourceFrame, disc, region_around, whole_cells
+from gfla_cli.pipelines.hands import bare_hands, face_colour
+from gfla_cli.pipelines.mixing import reduced_by
+from gfla_cli.pipelines.patches import PATCH, Guide, Places, matched, touched_by_patches
 
 # Lengths are in pixels of the network's frame, unless a comment says otherwise.
-FINEST = 1.5  # pixels at which patches are matched, for one of the network's frame
+_FINEST = 1.5  # pixels at which patches are matched, for one of the network's frame
 _FACTORS, _ROUNDS = (4, 2, 1), (5, 3, 1)  # how much smaller than that images are, coarse to fine; rounds of matching
 _STEP = 2  # pixels of the image from one patch to the next
 _DRAWN = 0.5  # share of the source below which a place is drawn
@@ -40,28 +38,35 @@ _NEAR, _OTHER = 2.0, (0.06, 0.14)
 _DOUBTED = 0.8  # of a matte below SURE
 
 
+def matching_size(place: Crop) -> Size:
+    """Height and width of the layers in which patches of a frame are matched, whose `place` is in the result."""
+    finer, cell = min(_FINEST, 1 / place.scale), _FACTORS[0]
+    height, width = (max(cell, round(finer * side / cell) * cell) for side in place.size)
+    return height, width
+
+
 def with_texture(layers: Layers, source: SourceFrame, poses: tuple[Pose, Pose]) -> Layers | None:
     """Layers that show patches of the source where the given ones mostly draw. Their matte tells where that is.
 
-    `layers` and `source` have the same size (H, W), which is a multiple of 4. `poses`: of the source and of the result,
+    `layers` and `source` have the same size (H, W), see `matching_size`. `poses`: of the source and of the result,
     in pixels of the network's frame. Heads and bare hands are left alone. None when there is nothing to do.
     """
     size, pixel = layers.matte.shape, layers.matte.shape[1] / poses[0].size[1]
-    seen, shown = (pose.cropped(Crop((0.0, 0.0, float(pose.size[1]), float(pose.size[0])), size)) for pose in poses)
+    seen, shown = (pose.cropped(Crop.whole(pose.size, size)) for pose in poses)
     if min(torso_length(seen), torso_length(shown)) <= 0:
         return None
     made, original = layers.mixed(source), np.asarray(source.image / np.float32(127.5) - 1, np.float32)
-    hands = [bare_hands(image, body, source, seen) for image, body in ((made, shown), (original, seen))]
+    hands = bare_hands((made, original), (shown, seen), face_colour(source.image, seen))
     kept, unused = (
         _head(body) | (cv2.dilate(bare.astype(np.uint8), disc(round(_RIM * pixel))) > 0)
         for bare, body in zip(hands, (shown, seen), strict=True)
     )
     hole, subject = _drawn_inside(layers, pixel) & ~kept, (source.cover > SURE) & ~unused
-    usable = cv2.erode(subject.astype(np.uint8), np.ones((PATCH, PATCH), np.uint8)) > 0
+    usable = ~touched_by_patches(~subject)
     around, offered = region_around(hole, 4 * PATCH), region_around(usable, PATCH)
     if around is None or offered is None or hole.sum() < _LEAST * pixel**2:
         return None
-    around, offered = _aligned(around, size), _aligned(offered, size)
+    around, offered = (whole_cells(region, _FACTORS[0]) for region in (around, offered))
     image, inside = (made[around] + 1) * 127.5, hole[around]
     sure = cv2.erode((layers.matte[around] > SURE).astype(np.float32), disc(round(pixel)))
     way = cv2.GaussianBlur(np.dstack(layers.looked_at(around)[::-1]), (0, 0), _BLUR * pixel)  # y, x
@@ -112,16 +117,6 @@ def _head(pose: Pose) -> BoolArray:
     return there > 0
 
 
-def _aligned(region: tuple[slice, slice], size: tuple[int, int]) -> tuple[slice, slice]:
-    """A region that holds the given one, in whole pixels of the smallest images."""
-    cell = _FACTORS[0]
-    rows, columns = (
-        slice(part.start // cell * cell, min(side, -(-part.stop // cell) * cell))
-        for part, side in zip(region, size, strict=True)
-    )
-    return rows, columns
-
-
 def _matched(
     target: tuple[Float32Array, BoolArray, Float32Array, Float32Array],
     source: tuple[Float32Array, BoolArray],
@@ -134,8 +129,8 @@ def _matched(
     """
     rng, found = np.random.default_rng(0), None
     for factor, rounds in zip(_FACTORS, _ROUNDS, strict=True):
-        image, hole, sure, way = (_reduced(part, factor) for part in target)
-        offered, whole = (_reduced(part, factor) for part in source)
+        image, hole, sure, way = (reduced_by(part.astype(np.float32), factor) for part in target)
+        offered, whole = (reduced_by(part.astype(np.float32), factor) for part in source)
         usable = whole > _WHOLE
         indices = np.moveaxis(np.indices(whole.shape, np.float32), 0, -1)
         guide = Guide(
@@ -149,14 +144,6 @@ def _matched(
         )
         found = result or found
     return found
-
-
-def _reduced(part: NDArray[Any], factor: int) -> Float32Array:
-    """Means of cells of factor x factor pixels."""
-    if factor == 1:
-        return part.astype(np.float32, copy=False)
-    size = part.shape[1] // factor, part.shape[0] // factor
-    return np.asarray(cv2.resize(part.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _enlarged(places: Places, size: tuple[int, ...]) -> Places:
@@ -180,11 +167,5 @@ def _colours(image: Float32Array, sure: Float32Array) -> Float32Array:
 
 def _constant(offset: Float32Array) -> Float32Array:
     """(H, W) 1 where offsets (H, W, 2) are those of the pixels beside, else 0: enlarged, a jump would be a smear."""
-    constant = np.ones(offset.shape[:2], np.float32)
-    for axis in (0, 1):
-        jump = (np.diff(offset, axis=axis) != 0).any(axis=2)
-        first, last = (slice(None, -1), slice(1, None))
-        for side in (first, last):
-            at = (side, slice(None)) if axis == 0 else (slice(None), side)
-            constant[at] *= ~jump
-    return constant
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    return np.asarray((cv2.erode(offset, cross) == cv2.dilate(offset, cross)).all(axis=2), np.float32)
