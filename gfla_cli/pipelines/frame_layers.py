@@ -23,7 +23,8 @@ _ENDS = tuple(accumulate(LAYERS.values()))[:-1]  # channels where the second to 
 _MOVED = 0.03  # widths of the frame from which on a wrong place counts; at rest the source is right as it is
 SURE, LIKELY, UNLIKELY = 0.9, 0.5, 0.1  # values of the matte inside the subject, at its edge, and outside
 _EDGE = 5  # pixels of the network's frame across which source and matte may disagree about the edge
-_STRAYED, _INSIDE = (12, 20), 2  # pixels by which a flow may miss the subject: fully, and at most; width of its edge
+# Pixels by which a flow may miss the subject; from its edge: well inside, deep inside; half the width of gaps in it.
+_STRAYED, _INSIDE, _DEEP, _GAP = 16, 2, 4, 8
 _SOFT_EDGE = 6  # pixels of the network's frame: how far from its edge a subject may be drawn as a mixture
 _MARGIN, _GRID = 12, 32  # pixels of the network's frame around a subject, and steps in which they grow
 _CLEAR = 0.4  # contrast in [-1, 1]; larger ones count the same
@@ -36,6 +37,7 @@ _ABOUT = 2  # pixels of blur within which two images are compared
 # Where the moved source shows what was drawn, but sharp: fully up to the first value, not at all from the second on:
 # difference of blurred colours in [-1, 1], and pixels of the source from one pixel to the next.
 _ALIKE, _RIPPLED = (0.06, 0.2), (4, 6)
+_OPAQUE = 0.7, 0.9  # shares of a subject's colour in a mixture with the background: below, see-through; above, not
 # Of places of the source that are shown twice:
 _CELL = 4  # pixels of the network's frame
 _APART = 5  # pixels of the network's frame from which on two places are not neighbours
@@ -88,7 +90,9 @@ class SourceFrame(NamedTuple):
 
     image: Image  # (h, w, 3)
     cover: Float32Array  # (h, w) in [0, 1]
-    nearest: Float32Array  # (h, w, 3) x, y of the nearest place well inside of the subject, and the way to it
+    nearest: (
+        Float32Array  # (h, w, 3) x, y of the nearest place well inside of the subject, and the way to it: < 0 inside
+    )
 
     @classmethod
     def of(cls, source: Image, cover: Float32Array, crop: Crop) -> SourceFrame:
@@ -108,9 +112,13 @@ class SourceFrame(NamedTuple):
         return np.asarray(moved / np.float32(127.5) - 1, np.float32)
 
     def subject_near(self, places: Places) -> tuple[Float32Array, Float32Array]:
-        """(H, W, 3) in [-1, 1] the subject's colour that is nearest to these places, and (H, W) how far it is."""
+        """(H, W, 2) x, y from these places to the nearest ones well inside of the subject, and (H, W) how far it is.
+
+        Within the subject the way is negative: how far its edge is.
+        """
         x, y, way = cv2.split(cv2.remap(self.nearest, *places, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE))
-        return self.image_at((x, y)), way
+        to_subject = np.dstack([x - places[0], y - places[1]])
+        return np.where(way[..., None] > 0, to_subject, 0).astype(np.float32), np.asarray(way, np.float32)
 
     def cover_at(self, places: Places) -> Float32Array:
         """(H, W) in [0, 1]: whether the subject is at these places."""
@@ -162,17 +170,9 @@ class Layers(NamedTuple):
         """
         there = self._subject(UNLIKELY)  # the rest of the frame is background, and stays as it is
         drawn, share, _, _, matte = (part[there] for part in self)
-        places = self.looked_at(there)
-        seen = source.cover_at(places)
+        seen = source.cover_at(self.looked_at(there))
         made = self.mixed(source, there)
         astray = (1 - seen) * self.moving(there)
-        # A strip of such places is a fringe; what is thicker is a part that the flow misses.
-        missed = cv2.morphologyEx((astray * matte > LIKELY).astype(np.uint8), cv2.MORPH_OPEN, disc(_LIMB_RING[1]))
-        found = np.zeros_like(astray)
-        if missed.any():
-            beside, way = source.subject_near(places)
-            found = astray * missed * ramp(way, *_STRAYED[::-1])
-            made += found[..., None] * (beside - made)
         outside = cv2.dilate(matte, _square(2)) < UNLIKELY
         if not outside.any():
             return self
@@ -188,7 +188,7 @@ class Layers(NamedTuple):
         strength = cv2.GaussianBlur(matte, (0, 0), _SMOOTH)
         most = np.maximum(cv2.dilate(strength, nearby), _LEAST)
         own = np.maximum(ramp(strength / most, *_STRONG), deep) * (matte > LIKELY)
-        own *= 1 - cv2.dilate((astray - found) * own, _square(_EDGE // 2))
+        own *= 1 - cv2.dilate(astray * own, _square(_EDGE // 2))
         foreign = np.maximum(1 - own, astray)[..., None]
         changed = self.copied()
         changed.matte[there] = matte
@@ -196,6 +196,65 @@ class Layers(NamedTuple):
             changed.drawn[there] += foreign * (spread(made, own) - drawn)
             changed.share[there] *= 1 - astray
             changed.residual[there] *= 1 - foreign
+        return changed
+
+    def with_flow_into_subject(self, source: SourceFrame) -> Layers:
+        """The same with a flow that does not lead beside the source's subject, where it would show the background.
+
+        Up to the outline the flow is stretched, so that all of a limb comes from all of a narrower one. Elsewhere it
+        leads to the nearest place of the subject.
+        """
+        everywhere = self._subject(LIKELY)
+        beside = self._led_beside(source, everywhere)
+        there = region_around(beside, 2 * _MARGIN)
+        if there is None:
+            return self
+        beside, region = beside[there], region_at(there, everywhere[0].start, everywhere[1].start)
+        subject = (self.matte[region] > LIKELY).astype(np.uint8)
+        outline = subject - cv2.erode(subject, disc(_INSIDE))
+        to_subject, way = source.subject_near(self.looked_at(region))
+        right = subject * (way < -_DEEP) | outline & (1 - beside)
+        stretch = _between(to_subject, outline * beside, np.asarray(right, np.uint8))
+        stretch *= cv2.dilate(subject, disc(_EDGE))[..., None]
+        width = self.matte.shape[1]
+        changed = self._replace(offset=self.offset.copy())
+        changed.offset[region] += cv2.GaussianBlur(stretch, (0, 0), 1) / width
+        for blur in (True, False):  # blurred, it may lead into a gap between two parts
+            to_subject, _ = source.subject_near(changed.looked_at(region))
+            to_subject *= beside[..., None]
+            changed.offset[region] += (cv2.GaussianBlur(to_subject, (0, 0), 1) if blur else to_subject) / width
+        return changed._opaque(source, beside, region)
+
+    def _led_beside(self, source: SourceFrame, region: tuple[slice, slice]) -> NDArray[np.uint8]:
+        """(h, w) 1 where the flow leads a little beside the source's subject, else 0.
+
+        Narrow strips along the outline do not count, because networks draw limbs too thick. Nor do gaps between two
+        parts of the source's subject: a network that is unsure about one makes it a part of the subject.
+        """
+        subject, places = (self.matte[region] > LIKELY).astype(np.uint8), self.looked_at(region)
+        _, way = source.subject_near(places)
+        beside = np.where(source.cover_at(places) < LIKELY, subject, 0).astype(np.uint8)
+        thick = cv2.morphologyEx(beside, cv2.MORPH_OPEN, disc(_LIMB_RING[1]))
+        inner = cv2.erode(subject, disc(2 * _LIMB_RING[1])) * beside
+        beside *= cv2.dilate(np.maximum(thick, inner), disc(_INSIDE)) * (way < _STRAYED)
+        return beside
+
+    def _behind(self, source: SourceFrame, region: tuple[slice, slice]) -> Float32Array:
+        """(h, w, 3) in [-1, 1] the background of a region, continued behind the subject."""
+        return spread(self.mixed(source, region), cv2.dilate(self.matte[region], _square(2)) < UNLIKELY)
+
+    def _opaque(self, source: SourceFrame, there: NDArray[np.uint8], region: tuple[slice, slice]) -> Layers:
+        """The same with the colours of the moved source in those places (h, w) of a region that are see-through.
+
+        There a network mixed these colours with those of the background.
+        """
+        moved = cv2.GaussianBlur(source.image_at(self.looked_at(region)), (0, 0), _ABOUT)
+        part, other = _mixture(self.mixed(source, region), moved, self._behind(source, region))
+        mixture = there * ramp(other, *_ALIKE[::-1]) * ramp(part, *_OPAQUE[::-1])
+        mixture = cv2.GaussianBlur(mixture, (0, 0), 1)[..., None]
+        changed = self._replace(drawn=self.drawn.copy(), residual=self.residual.copy())
+        changed.drawn[region] += mixture * (moved - self.drawn[region])
+        changed.residual[region] *= 1 - mixture
         return changed
 
     def with_outline_of_source(self, rigid: Float32Array, source: SourceFrame, *, as_a_whole: bool) -> Layers:
@@ -443,13 +502,38 @@ class Layers(NamedTuple):
 
 
 def _nearest(cover: Float32Array) -> Float32Array:
-    """See `SourceFrame`. No place is near where the source shows no subject."""
+    """See `SourceFrame`. No place is near where the source shows no subject, or in a gap between two parts of it."""
     inside = cv2.erode((cover > LIKELY).astype(np.uint8), disc(_INSIDE))
     way, label = cv2.distanceTransformWithLabels(1 - inside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     y, x = np.nonzero(inside)
     places = np.zeros((label.max() + 1, 2), np.float32)
     places[label[y, x]] = np.column_stack([x, y])
-    return np.dstack([places[label], way]).astype(np.float32)
+    closed = cv2.morphologyEx(inside, cv2.MORPH_CLOSE, disc(_GAP))
+    way[closed > inside] += _STRAYED
+    return np.dstack([places[label], way - cv2.distanceTransform(inside, cv2.DIST_L2, 5)]).astype(np.float32)
+
+
+def _mixture(
+    colours: Float32Array, subject: Float32Array, background: Float32Array
+) -> tuple[Float32Array, Float32Array]:
+    """Parts (H, W) of a subject in colours (H, W, 3) that mix it with its background, and (H, W) how far they are off.
+
+    The latter is in [-1, 1] like colours: a large difference means that they are no such mixture.
+    """
+    way, colours = subject - background, colours - background
+    part = np.einsum("ijk,ijk->ij", colours, way) / np.maximum(_squared(way), _LEAST)
+    return part, np.asarray(np.sqrt(_squared(colours - part[..., None] * way) / 3), np.float32)
+
+
+def _between(vectors: Float32Array, known: NDArray[np.uint8], zero: NDArray[np.uint8]) -> Float32Array:
+    """(H, W, 2) vectors that fall evenly from those of known places (H, W) to 0 in others."""
+    if not known.any():
+        return np.zeros_like(vectors)
+    way, label = cv2.distanceTransformWithLabels(1 - known, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    nearest = np.zeros((label.max() + 1, 2), np.float32)
+    nearest[label[known > 0]] = vectors[known > 0]
+    rest = np.minimum(cv2.distanceTransform(1 - zero, cv2.DIST_L2, 5), known.size)  # without such places: too far
+    return np.asarray(nearest[label] * (rest / np.maximum(way + rest, _LEAST))[..., None], np.float32)
 
 
 def _length(offset: Float32Array) -> Float32Array:

@@ -24,8 +24,9 @@ MATTE_RANGE = 0.35, 0.85  # of a matte: less is background, more is subject
 # The outline of a subject that has moved is ragged, because its flow has fewer pixels than the image. So it is blurred.
 # Pixels of the network's frame: blur; motion that needs none, or all of it; area around.
 _SOFT_OUTLINE, _MOVED, _NEAR = 0.4, (2, 6), 4
-# A larger blur makes it smooth: pixels of the frame, and its values where the new edge begins and ends.
-_SMOOTH, _EDGE = 2, (0.34, 0.66)
+# A larger blur makes it smooth: pixels of the frame. The new edge is as wide as those of a photograph, in pixels of the
+# image, and at most so many pixels of the frame: a soft edge that is off by a pixel looks better than a sharp one.
+_SMOOTH, _EDGE_WIDTH, _WIDEST_EDGE = 2, 3.5, 1.6
 _THIN = 3  # pixels of the frame: half the width of a finger, at most
 _OWN_COLOUR = 0.75, 1.5  # pixels of the frame inside the outline: up to the first, no colour is the subject's own
 _GAP = 3  # a gap is deeper than so many times the larger blur, and larger than so many squares of it
@@ -93,12 +94,13 @@ class Mixed(NamedTuple):
         colours, foreign = small.own_colours(pixel)
         maps = np.dstack([moved, free, smooth, foreign])
         cover = cv2.GaussianBlur(self.cover, (0, 0), _SOFT_OUTLINE / place.scale)
+        edge_range = _edge_range(place)
         image = np.empty_like(self.image)
         for top in range(0, height, _BAND):
             band = slice(top, min(top + _BAND, height)), slice(0, width)
             softened, smoothed, edge, other = cv2.split(enlarged(maps, here, band))
             cover[band] = self.cover[band] + softened * (cover[band] - self.cover[band])
-            cover[band] += smoothed * (ramp(edge, *_EDGE) - cover[band])
+            cover[band] += smoothed * (ramp(edge, *edge_range) - cover[band])
             # Where the outline had a notch, the image shows what is beside the subject.
             weight = smoothed * np.maximum(other, 1 - ramp(self.cover[band], LIKELY, SURE))
             own = (enlarged(colours, here, band) + 0.5).clip(0, 255).astype(np.uint8)
@@ -248,6 +250,13 @@ def mixed(
         image[edge - margin : edge, up] = image[edge, up]
         image[edge : edge + margin, down] = image[edge - 1, down]
     return Mixed(image, cover)
+
+
+def _edge_range(place: Crop) -> tuple[float, float]:
+    """Values of a cover with the larger blur where the edge of a subject begins and ends. `place`: of the frame."""
+    width = min(_WIDEST_EDGE, _EDGE_WIDTH * place.scale)
+    half = width / 2 / (_SMOOTH * math.sqrt(2 * math.pi))  # by the slope of a straight edge that is blurred
+    return 0.5 - half, 0.5 + half
 
 
 def with_seen(matte: Float32Array, seen: Float32Array, share: Float32Array) -> Float32Array:
