@@ -9,7 +9,6 @@ from generated_frames import FRAME, NOTHING_SEEN, drawn_before_grey, layers
 from gfla_cli.person.pose import Pose
 from gfla_cli.pipelines.frame_layers import BODY_STRETCH, HEAD_STRETCH, Layers, SourceFrame
 
-
 WALL, SKIN = np.float32([235, 235, 235]), np.float32([220, 170, 150])
 
 
