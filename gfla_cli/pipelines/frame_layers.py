@@ -23,8 +23,10 @@ _ENDS = tuple(accumulate(LAYERS.values()))[:-1]  # channels where the second to 
 _MOVED = 0.03  # widths of the frame from which on a wrong place counts; at rest the source is right as it is
 SURE, LIKELY, UNLIKELY = 0.9, 0.5, 0.1  # values of the matte inside the subject, at its edge, and outside
 _EDGE = 5  # pixels of the network's frame across which source and matte may disagree about the edge
-# Pixels by which a flow may miss the subject; from its edge: well inside, deep inside; half the width of gaps in it.
-_STRAYED, _INSIDE, _DEEP, _GAP = 16, 2, 4, 8
+_INSIDE, _GAP = (
+    2,
+    16,
+)  # pixels from a subject's edge that are well inside; half the width of a gap between two parts of it
 _SOFT_EDGE = 6  # pixels of the network's frame: how far from its edge a subject may be drawn as a mixture
 _MARGIN, _GRID = 12, 32  # pixels of the network's frame around a subject, and steps in which they grow
 _CLEAR = 0.4  # contrast in [-1, 1]; larger ones count the same
@@ -37,7 +39,6 @@ _ABOUT = 2  # pixels of blur within which two images are compared
 # Where the moved source shows what was drawn, but sharp: fully up to the first value, not at all from the second on:
 # difference of blurred colours in [-1, 1], and pixels of the source from one pixel to the next.
 _ALIKE, _RIPPLED = (0.06, 0.2), (4, 6)
-_OPAQUE = 0.7, 0.9  # shares of a subject's colour in a mixture with the background: below, see-through; above, not
 # Of places of the source that are shown twice:
 _CELL = 4  # pixels of the network's frame
 _APART = 5  # pixels of the network's frame from which on two places are not neighbours
@@ -53,7 +54,7 @@ _BESIDE = 6  # pixels of the network's frame from the drawn subject
 _TAKEN = 2  # pixels of the network's frame around a place of the source that count as shown with it
 # Of a false ring around a head, and around a limb, that a network may draw: its width, and half the width from which on
 # it is none; in pixels of the network's frame.
-_RING, _LIMB_RING = (10, 5), (3, 3)
+_RING, LIMB_RING = (10, 5), (3, 3)
 _SLENDER = 2  # pixels of the network's frame: half the least width that may be left of a limb without its ring
 _UNCUT = 16  # pixels of the network's frame around what would come off: there the limb keeps its ring
 _SMOOTH = 1.5  # pixels of the network's frame: noise of a flow that is no stretch
@@ -62,6 +63,7 @@ _AS_A_WHOLE = 0.35, 0.65  # share of a head that moves rigidly: below, the netwo
 # is right in 9 of 10 places on a limb, and in none of 10 at 0.35 torsos from it.
 _DOUBT = (0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6), (0.4, 0.7, 0.9, 1, 1.6, 4, 12)
 
+NOT_NEAR = 1000.0  # pixels to the nearest place of a subject, from a gap between two parts of it
 EVERYWHERE = slice(None), slice(None)  # rows and columns of a region that is the whole frame
 Places = tuple[Float32Array, Float32Array]  # (H, W) x and y, in pixels of the source's frame
 
@@ -168,7 +170,7 @@ class Layers(NamedTuple):
         those parts of the fringe that look like the background beside it become background. The rest takes colours from
         sure places around. So do places whose flow misses the source's subject: they would show its background.
         """
-        there = self._subject(UNLIKELY)  # the rest of the frame is background, and stays as it is
+        there = self.subject_region(UNLIKELY)  # the rest of the frame is background, and stays as it is
         drawn, share, _, _, matte = (part[there] for part in self)
         seen = source.cover_at(self.looked_at(there))
         made = self.mixed(source, there)
@@ -176,7 +178,7 @@ class Layers(NamedTuple):
         outside = cv2.dilate(matte, _square(2)) < UNLIKELY
         if not outside.any():
             return self
-        contrast = np.sqrt(_squared(made - spread(made, outside)))
+        contrast = np.sqrt(squared(made - spread(made, outside)))
         contrast = cv2.GaussianBlur(np.minimum(contrast, _CLEAR), (0, 0), 1)
         nearby = _square(_SOFT_EDGE)
         deep = cv2.GaussianBlur(cv2.erode((matte > LIKELY).astype(np.float32), nearby), (0, 0), 1)
@@ -198,65 +200,6 @@ class Layers(NamedTuple):
             changed.residual[there] *= 1 - foreign
         return changed
 
-    def with_flow_into_subject(self, source: SourceFrame) -> Layers:
-        """The same with a flow that does not lead beside the source's subject, where it would show the background.
-
-        Up to the outline the flow is stretched, so that all of a limb comes from all of a narrower one. Elsewhere it
-        leads to the nearest place of the subject.
-        """
-        everywhere = self._subject(LIKELY)
-        beside = self._led_beside(source, everywhere)
-        there = region_around(beside, 2 * _MARGIN)
-        if there is None:
-            return self
-        beside, region = beside[there], region_at(there, everywhere[0].start, everywhere[1].start)
-        subject = (self.matte[region] > LIKELY).astype(np.uint8)
-        outline = subject - cv2.erode(subject, disc(_INSIDE))
-        to_subject, way = source.subject_near(self.looked_at(region))
-        right = subject * (way < -_DEEP) | outline & (1 - beside)
-        stretch = _between(to_subject, outline * beside, np.asarray(right, np.uint8))
-        stretch *= cv2.dilate(subject, disc(_EDGE))[..., None]
-        width = self.matte.shape[1]
-        changed = self._replace(offset=self.offset.copy())
-        changed.offset[region] += cv2.GaussianBlur(stretch, (0, 0), 1) / width
-        for blur in (True, False):  # blurred, it may lead into a gap between two parts
-            to_subject, _ = source.subject_near(changed.looked_at(region))
-            to_subject *= beside[..., None]
-            changed.offset[region] += (cv2.GaussianBlur(to_subject, (0, 0), 1) if blur else to_subject) / width
-        return changed._opaque(source, beside, region)
-
-    def _led_beside(self, source: SourceFrame, region: tuple[slice, slice]) -> NDArray[np.uint8]:
-        """(h, w) 1 where the flow leads a little beside the source's subject, else 0.
-
-        Narrow strips along the outline do not count, because networks draw limbs too thick. Nor do gaps between two
-        parts of the source's subject: a network that is unsure about one makes it a part of the subject.
-        """
-        subject, places = (self.matte[region] > LIKELY).astype(np.uint8), self.looked_at(region)
-        _, way = source.subject_near(places)
-        beside = np.where(source.cover_at(places) < LIKELY, subject, 0).astype(np.uint8)
-        thick = cv2.morphologyEx(beside, cv2.MORPH_OPEN, disc(_LIMB_RING[1]))
-        inner = cv2.erode(subject, disc(2 * _LIMB_RING[1])) * beside
-        beside *= cv2.dilate(np.maximum(thick, inner), disc(_INSIDE)) * (way < _STRAYED)
-        return beside
-
-    def _behind(self, source: SourceFrame, region: tuple[slice, slice]) -> Float32Array:
-        """(h, w, 3) in [-1, 1] the background of a region, continued behind the subject."""
-        return spread(self.mixed(source, region), cv2.dilate(self.matte[region], _square(2)) < UNLIKELY)
-
-    def _opaque(self, source: SourceFrame, there: NDArray[np.uint8], region: tuple[slice, slice]) -> Layers:
-        """The same with the colours of the moved source in those places (h, w) of a region that are see-through.
-
-        There a network mixed these colours with those of the background.
-        """
-        moved = cv2.GaussianBlur(source.image_at(self.looked_at(region)), (0, 0), _ABOUT)
-        part, other = _mixture(self.mixed(source, region), moved, self._behind(source, region))
-        mixture = there * ramp(other, *_ALIKE[::-1]) * ramp(part, *_OPAQUE[::-1])
-        mixture = cv2.GaussianBlur(mixture, (0, 0), 1)[..., None]
-        changed = self._replace(drawn=self.drawn.copy(), residual=self.residual.copy())
-        changed.drawn[region] += mixture * (moved - self.drawn[region])
-        changed.residual[region] *= 1 - mixture
-        return changed
-
     def with_outline_of_source(self, rigid: Float32Array, source: SourceFrame, *, as_a_whole: bool) -> Layers:
         """The same without what the network drew beyond the outline of parts that move rigidly.
 
@@ -272,7 +215,7 @@ class Layers(NamedTuple):
         subject = np.asarray(self.matte > LIKELY, np.uint8)
         beyond = np.where(seen < LIKELY, subject, 0).astype(np.uint8)
         # What is thick is no ring but a side of the subject that the source does not show.
-        reach, thick = _RING if as_a_whole else _LIMB_RING
+        reach, thick = _RING if as_a_whole else LIMB_RING
         side = cv2.dilate(cv2.morphologyEx(beyond, cv2.MORPH_OPEN, disc(thick)), disc(reach))
         ring = cv2.dilate(moved.astype(np.uint8), disc(2 * reach)) * beyond * (1 - side)
         # Only the outer outline: gaps between an arm and the trunk are small, and would become ragged.
@@ -352,7 +295,7 @@ class Layers(NamedTuple):
 
         From one pixel of the network to the next such a flow crosses much of the source. Enlarged, that is a ripple.
         """
-        region = self._subject(LIKELY)
+        region = self.subject_region(LIKELY)
         offset, matte = self.offset[region], self.matte[region]
         least, most = _stretched(*(np.gradient(offset * self.matte.shape[1], axis=axis) for axis in (1, 0)))
         torn = cv2.dilate(1 - _TORN.holds(least, most), disc(1))
@@ -400,7 +343,7 @@ class Layers(NamedTuple):
             part[region] = one
         return changed
 
-    def _subject(self, least: float) -> tuple[slice, slice]:
+    def subject_region(self, least: float) -> tuple[slice, slice]:
         """Rows and columns around all places with a matte above `least`, with a margin for filters."""
         left, top, width, height = cv2.boundingRect((self.matte > least).astype(np.uint8))
         return _around(top, height), _around(left, width)
@@ -428,9 +371,9 @@ class Layers(NamedTuple):
 
     def moved_as_drawn(self, source: SourceFrame) -> Float32Array:
         """(H, W) in [0, 1]: where the moved source shows the same as the network drew, but without its blur."""
-        region = self._subject(LIKELY)
+        region = self.subject_region(LIKELY)
         places, offset = self.looked_at(region), self.offset[region] * self.matte.shape[1]
-        difference = np.sqrt(_squared(self._moved_less_drawn(source, places, region)) / 3)
+        difference = np.sqrt(squared(self._moved_less_drawn(source, places, region)) / 3)
         _, most = _stretched(*(np.gradient(offset, axis=axis) for axis in (1, 0)))
         alike = cv2.erode(ramp(difference, *_ALIKE[::-1]) * ramp(most, *_RIPPLED[::-1]), _square(1))
         found = np.zeros_like(self.matte)
@@ -444,7 +387,7 @@ class Layers(NamedTuple):
         better where the network drew a hand.
         """
         height, width = self.matte.shape
-        region = self._subject(LIKELY)
+        region = self.subject_region(LIKELY)
         x, y = places = self.looked_at(region)
         difference = np.abs(self._moved_less_drawn(source, places, region)) @ np.full(3, 1 / 3, np.float32)
         fits = np.exp(-np.square(difference / _UNLIKE)).astype(np.float32)
@@ -485,7 +428,7 @@ class Layers(NamedTuple):
 
         `as_a_whole`: nowhere, unless most of the subject moves so.
         """
-        region = self._subject(LIKELY)
+        region = self.subject_region(LIKELY)
         offset, matte = self.offset[region] * self.matte.shape[1], self.matte[region]
         # A head moves as one. The limbs of a body move against each other, so that flows jump at their edges.
         across, down = (_slope(offset, axis) if as_a_whole else _slope_within_parts(offset, axis) for axis in (1, 0))
@@ -508,32 +451,10 @@ def _nearest(cover: Float32Array) -> Float32Array:
     y, x = np.nonzero(inside)
     places = np.zeros((label.max() + 1, 2), np.float32)
     places[label[y, x]] = np.column_stack([x, y])
-    closed = cv2.morphologyEx(inside, cv2.MORPH_CLOSE, disc(_GAP))
-    way[closed > inside] += _STRAYED
+    # Closed by distances, because a large disc takes long.
+    closed = cv2.distanceTransform((way <= _GAP).astype(np.uint8), cv2.DIST_L2, 5) > _GAP
+    way[closed & (inside == 0)] += NOT_NEAR
     return np.dstack([places[label], way - cv2.distanceTransform(inside, cv2.DIST_L2, 5)]).astype(np.float32)
-
-
-def _mixture(
-    colours: Float32Array, subject: Float32Array, background: Float32Array
-) -> tuple[Float32Array, Float32Array]:
-    """Parts (H, W) of a subject in colours (H, W, 3) that mix it with its background, and (H, W) how far they are off.
-
-    The latter is in [-1, 1] like colours: a large difference means that they are no such mixture.
-    """
-    way, colours = subject - background, colours - background
-    part = np.einsum("ijk,ijk->ij", colours, way) / np.maximum(_squared(way), _LEAST)
-    return part, np.asarray(np.sqrt(_squared(colours - part[..., None] * way) / 3), np.float32)
-
-
-def _between(vectors: Float32Array, known: NDArray[np.uint8], zero: NDArray[np.uint8]) -> Float32Array:
-    """(H, W, 2) vectors that fall evenly from those of known places (H, W) to 0 in others."""
-    if not known.any():
-        return np.zeros_like(vectors)
-    way, label = cv2.distanceTransformWithLabels(1 - known, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    nearest = np.zeros((label.max() + 1, 2), np.float32)
-    nearest[label[known > 0]] = vectors[known > 0]
-    rest = np.minimum(cv2.distanceTransform(1 - zero, cv2.DIST_L2, 5), known.size)  # without such places: too far
-    return np.asarray(nearest[label] * (rest / np.maximum(way + rest, _LEAST))[..., None], np.float32)
 
 
 def _length(offset: Float32Array) -> Float32Array:
@@ -541,7 +462,7 @@ def _length(offset: Float32Array) -> Float32Array:
     return np.hypot(offset[..., 0], offset[..., 1])
 
 
-def _squared(vectors: Float32Array) -> Float32Array:
+def squared(vectors: Float32Array) -> Float32Array:
     """(H, W) squared lengths of vectors (H, W, C). Sums of NumPy along a short axis take three times as long."""
     return np.asarray(np.einsum("ijk,ijk->ij", vectors, vectors), np.float32)
 
@@ -566,7 +487,7 @@ def _slope_within_parts(offset: Float32Array, axis: int) -> Float32Array:
     change = np.diff(smooth, axis=axis)
     ends = (change.take([0], axis), change, change.take([-1], axis))
     before, after = (np.concatenate(pair, axis) for pair in (ends[:2], ends[1:]))
-    larger = _squared(before) > _squared(after)
+    larger = squared(before) > squared(after)
     return np.asarray(np.where(larger[..., None], after, before), np.float32)
 
 

@@ -1,0 +1,108 @@
+"""Flows that lead beside the subject of their source, corrected: they would show its background on an arm.
+
+The flow of a body starts from capsules around its bones, which are a few pixels narrower or wider than the person.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.arrays import Float32Array
+from gfla_cli.geometry.paste import ramp
+from gfla_cli.pipelines.frame_layers import (
+    LIKELY,
+    LIMB_RING,
+    UNLIKELY,
+    Layers,
+    SourceFrame,
+    disc,
+    region_around,
+    region_at,
+    spread,
+    squared,
+)
+
+# Pixels of the network's frame:
+_STRAYED = 16  # by which a flow may miss the subject
+_OUTLINE = 2  # width of an outline, where the source shows its own
+_DEEP = 4  # from the edge of the source's subject: there a flow is right
+_AROUND = 5  # the outline, where the flow is changed, too, as a soft edge reaches beyond it
+_MARGIN = 24  # around such places
+_BLUR = 2
+_OTHER = 0.06, 0.2  # difference of colours in [-1, 1]: below, they are mixed of two others; above, not
+_OPAQUE = 0.7, 0.9  # share of the subject in such a mixture: below, it is see-through; above, not
+
+Region = tuple[slice, slice]  # rows and columns
+Mask = NDArray[np.uint8]  # (h, w) 0 or 1
+
+
+def with_flow_into_subject(layers: Layers, source: SourceFrame) -> Layers:
+    """Layers (H, W) whose flow does not lead a little beside the source's subject.
+
+    Up to the outline the flow is stretched, so that all of a limb comes from all of a narrower one. Elsewhere it leads
+    to the nearest place of the subject. What the network mixed with the background there becomes opaque.
+    """
+    everywhere = layers.subject_region(LIKELY)
+    beside = _beside(layers, source, everywhere)
+    there = region_around(beside, _MARGIN)
+    if there is None:
+        return layers
+    beside, region = beside[there], region_at(there, everywhere[0].start, everywhere[1].start)
+    subject = (layers.matte[region] > LIKELY).astype(np.uint8)
+    outline = subject - cv2.erode(subject, disc(_OUTLINE))
+    to_subject, way = source.subject_near(layers.looked_at(region))
+    right = np.where(way < -_DEEP, subject, outline * (1 - beside)).astype(np.uint8)
+    stretch = _between(to_subject, outline * beside, right) * cv2.dilate(subject, disc(_AROUND))[..., None]
+    width = layers.matte.shape[1]
+    layers = layers._replace(offset=layers.offset.copy())
+    layers.offset[region] += cv2.GaussianBlur(stretch, (0, 0), 1) / width
+    for smooth in (True, False):  # a smooth flow may lead between two parts
+        to_subject, _ = source.subject_near(layers.looked_at(region))
+        to_subject *= beside[..., None]
+        layers.offset[region] += (cv2.GaussianBlur(to_subject, (0, 0), 1) if smooth else to_subject) / width
+    return _opaque(layers, source, beside, region)
+
+
+def _beside(layers: Layers, source: SourceFrame, region: Region) -> Mask:
+    """1 in those places of a region where the flow leads a little beside the source's subject.
+
+    Narrow strips along the outline do not count, because networks draw limbs too thick. Nor do gaps between two parts
+    of the source's subject: a network that is unsure about one makes it a part of the subject.
+    """
+    subject, places = (layers.matte[region] > LIKELY).astype(np.uint8), layers.looked_at(region)
+    beside = np.where(source.cover_at(places) < LIKELY, subject, 0).astype(np.uint8)
+    _, strip = LIMB_RING
+    thick = cv2.morphologyEx(beside, cv2.MORPH_OPEN, disc(strip))
+    inner = cv2.erode(subject, disc(2 * strip)) * beside
+    _, way = source.subject_near(places)
+    return np.asarray(beside * cv2.dilate(np.maximum(thick, inner), disc(_OUTLINE)) * (way < _STRAYED), np.uint8)
+
+
+def _between(vectors: Float32Array, known: Mask, zero: Mask) -> Float32Array:
+    """Vectors (h, w, 2) that fall evenly from those of known places to 0 in others."""
+    if not known.any():
+        return np.zeros_like(vectors)
+    way, label = cv2.distanceTransformWithLabels(1 - known, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    nearest = np.zeros((label.max() + 1, 2), np.float32)
+    nearest[label[known > 0]] = vectors[known > 0]
+    rest = np.minimum(cv2.distanceTransform(1 - zero, cv2.DIST_L2, 5), known.size)  # without such places: infinite
+    return np.asarray(nearest[label] * (rest / np.maximum(way + rest, 1))[..., None], np.float32)
+
+
+def _opaque(layers: Layers, source: SourceFrame, there: Mask, region: Region) -> Layers:
+    """Layers with the colours of the moved source in those places of a region where they are see-through."""
+    made = layers.mixed(source, region)
+    outside = cv2.dilate(layers.matte[region], np.ones((5, 5), np.uint8)) < UNLIKELY
+    background = spread(made, outside)
+    moved = cv2.GaussianBlur(source.image_at(layers.looked_at(region)), (0, 0), _BLUR)
+    way, colours = moved - background, made - background
+    share = np.einsum("ijk,ijk->ij", colours, way) / np.maximum(squared(way), 0.01)
+    other = np.sqrt(squared(colours - share[..., None] * way) / 3).astype(np.float32)
+    mixture = there * ramp(other, *_OTHER[::-1]) * ramp(share, *_OPAQUE[::-1])
+    mixture = cv2.GaussianBlur(mixture, (0, 0), 1)[..., None]
+    layers = layers._replace(drawn=layers.drawn.copy(), residual=layers.residual.copy())
+    layers.drawn[region] += mixture * (moved - layers.drawn[region])
+    layers.residual[region] *= 1 - mixture
+    return layers
