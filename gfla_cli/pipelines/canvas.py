@@ -50,14 +50,16 @@ class Canvas:
             self.frames[crop] = SourceFrame.of(self.source, self.source_cover, crop)
         return self.frames[crop]
 
-    def behind(self, cover: Float32Array, region: tuple[slice, slice], ankles: Float32Array | None) -> Image:
+    def behind(
+        self, cover: Float32Array, region: tuple[slice, slice], ankles: Float32Array | None, *, exchange: bool
+    ) -> Image:
         """A copy of the background, on which the shadow lies at the feet. `ankles` (2, 2) x, y, if they are known.
 
-        `cover` (N, M) in [0, 1]: where a region of the result shows the subject.
+        `cover` (N, M) in [0, 1]: where a region of the result shows the subject. `exchange`: see `Shadow.moved`.
         """
         if self.shadow is None or ankles is None:
             return self.background.copy()
-        return self.shadow.moved(self.background, cover, region, ankles)
+        return self.shadow.moved(self.background, cover, region, ankles, exchange=exchange)
 
     @classmethod
     def of(

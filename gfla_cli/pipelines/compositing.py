@@ -66,14 +66,15 @@ def composed(
     *,
     place: Crop | None = None,
     poses: Poses | None = None,
-    textured: bool = False,
+    single: bool = False,
 ) -> Image:
     """The canvas (N, M, 3) with a generated frame in it, into which the refined parts are set in their order.
 
     (N, M, 4) if the canvas is transparent: alpha is the cover, and does not multiply the colours.
     `place`: where the frame lies, if it is not the place for which the canvas was made. `poses`: of the body in the
-    source and in the frame, in pixels of the layers; they tell which hands the source hides. `textured`: what was drawn
-    inside of a body gets the texture of the source; in a clip, it would change from frame to frame.
+    source and in the frame, in pixels of the layers; they tell which hands the source hides. `single`: the frame is no
+    part of a clip. So what was drawn inside of a body gets the texture of the source, and feet may exchange their
+    shadows; in a clip, both would change from frame to frame.
     """
     place = place or canvas.place
     shape = canvas.background.shape[:2]
@@ -83,7 +84,7 @@ def composed(
     if region is None:  # the subject has left the canvas
         image = canvas.background.copy()
     else:
-        part = _with_close_ups(canvas, layers, place, region, close_ups, poses, textured=textured)
+        part = _with_close_ups(canvas, layers, place, region, close_ups, poses, textured=single)
         if keeps:
             part = part.without_wisps(place)
         if keeps and canvas.replaced:
@@ -93,7 +94,7 @@ def composed(
         if canvas.paster is not None and not keeps:
             image = canvas.paster.set_in(part.image, canvas.paster.moved_along(layers.offset, layers.share))
         else:
-            image = canvas.behind(part.cover, region, _ankles(place, layers, poses))
+            image = canvas.behind(part.cover, region, _ankles(place, layers, poses), exchange=single)
             if keeps and alpha is not None:  # the subject's own colours: the viewer mixes them by alpha
                 alpha[region] = (part.cover * 255 + 0.5)[..., None]
                 np.copyto(image[region], part.image, where=alpha[region] > 0)

@@ -291,7 +291,7 @@ class PoseTransfer:
             return TransferResult(frame.image, one.source_image, points[0], points[1], frame, one.notes)
         points = [_moved_back(canvas.place, place) for place in points]
         close_ups = [(part, _layers(drawn, part)) for part, drawn in refined]
-        image = composed(canvas, _layers(made, one), close_ups, poses=one.poses, textured=True)
+        image = composed(canvas, _layers(made, one), close_ups, poses=one.poses, single=True)
         return TransferResult(image, canvas.original, points[0], points[1], frame, one.notes)
 
     def _frames(

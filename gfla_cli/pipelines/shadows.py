@@ -86,15 +86,24 @@ class Shadow:
         """The same in a part of the image that begins at (x, y)."""
         return replace(self, floor=Crop(shifted(self.floor.box, -x, -y), self.floor.size))
 
-    def moved(self, background: Image, cover: Float32Array, region: tuple[slice, slice], ankles: Float32Array) -> Image:
+    def moved(
+        self,
+        background: Image,
+        cover: Float32Array,
+        region: tuple[slice, slice],
+        ankles: Float32Array,
+        *,
+        exchange: bool = True,
+    ) -> Image:
         """A copy of the image without the person (H, W, 3), whose shadow has gone to where the feet are now.
 
         `ankles` (2, 2) x, y of them; `cover` (N, M) in [0, 1]: where a region of the image shows the person now.
+        `exchange`: feet that change sides leave their shadows to each other. In a clip, these would jump.
         """
         result, corner = background.copy(), np.array([part.start for part in region[::-1]], np.float32)
         soles = self.floor.points(_soles(cover, ankles - corner, self.torso / self.floor.scale) + corner)
-        # Feet that change sides leave their shadows to each other.
-        order = min([0, 1], [1, 0], key=lambda old: float(np.square(soles - self.soles[old]).sum()))
+        orders = ([0, 1], [1, 0]) if exchange else ([0, 1],)
+        order = min(orders, key=lambda old: float(np.square(soles - self.soles[old]).sum()))
         moves = ramp(np.linalg.norm(self.floor.points(ankles) - self.ankles[order], axis=1) / self.torso, *_STAYS)
         if not moves.any():
             return result

@@ -219,7 +219,9 @@ class BodySubject:
         config, settings = self._session.config, self._settings
         self.crop = self._planned_crop(poses)
         self.source_image = self.crop.image(self._image)
-        self.canvas = canvas_of(self._image, self.crop, settings, self._cover, self._notes, cut_below=self.cut_below)
+        self.canvas = canvas_of(
+            self._image, self.crop, settings, self._cover, self._notes, cut_below=self.cut_below, pose=self.pose
+        )
         self._framed = self.pose.cropped(self.crop).within_frame()
         self._clip = start_clip(self._session, to_planes(self.source_image), self._maps(self._framed.deep_points))
         self._head = None
@@ -353,6 +355,7 @@ def canvas_of(
     notes: list[str],
     *,
     cut_below: bool = False,
+    pose: Pose | None = None,
 ) -> Canvas:
     """What the frames of a clip are set into. No side of it is longer than the largest side of a video."""
     size = settings.size
@@ -364,4 +367,6 @@ def canvas_of(
             notes.append(f"--size {size} became {most}: a video has at most {LARGEST_SIDE} pixels a side")
             size = most
     background = settings.background
-    return Canvas.of(image, crop, crop, size, whole=whole, cover=cover, background=background, cut_below=cut_below)
+    return Canvas.of(
+        image, crop, crop, size, whole=whole, cover=cover, background=background, cut_below=cut_below, pose=pose
+    )

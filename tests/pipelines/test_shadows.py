@@ -100,6 +100,22 @@ def test_feet_that_change_sides_leave_the_shadow_alone():
     np.testing.assert_array_equal(moved(shadow, background, (left - right, right - left))[0], background)
 
 
+def test_in_a_clip_each_foot_keeps_its_shadow():
+    """Feet that pass each other would exchange them in one frame, and back in another."""
+    pose, _ = person()
+    right, left = pose.points[ANKLES, :2]
+    long = 1 - 0.2 * np.exp(-(np.square((X - 240) / 18) + np.square((Y - right[1] - 12) / 6)) / 2)[..., None]
+    shadow, background = found(seen(FLOOR, shadow_of(pose) * long))
+    middle = (left - right) / 2
+    places = []
+    for way in (0.8, 0.95, 1.05, 1.2):  # they pass each other at 1
+        new, cover = person((way * middle - (0, 30), -way * middle))
+        image = shadow.moved(background, cover, EVERYWHERE, new.points[ANKLES, :2], exchange=False)
+        dark = (FLOOR - cv2.GaussianBlur(image.astype(np.float32), (0, 0), 3))[260:, :275].mean(axis=2).clip(2) - 2
+        places.append(float((dark * Y[260:, :275]).sum() / dark.sum()))
+    assert np.ptp(places) < 6, places
+
+
 def test_a_long_shadow_stays_in_one_piece():
     pose, _ = person()
     y = pose.points[ANKLES, 1].mean() + 12

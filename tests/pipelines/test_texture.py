@@ -177,7 +177,7 @@ def test_a_result_at_the_size_of_the_photograph_gets_it_if_it_is_asked_for():
     background = np.full_like(photograph, 230)
     scale = Crop.whole(cover.shape, cover.shape)
     canvas = Canvas(photograph, scale, frame, frame, photograph, background, cover)
-    plain, textured = (composed(canvas, given, poses=POSES, textured=how).astype(int) for how in (False, True))
+    plain, textured = (composed(canvas, given, poses=POSES, single=how).astype(int) for how in (False, True))
     there = tuple(slice(4 * part.start, 4 * part.stop) for part in HIDDEN)
     before, after = (np.abs(image - photograph)[there].mean() for image in (plain, textured))
     assert after < 0.6 * before, (after, before)
