@@ -44,7 +44,7 @@ from gfla_cli.pipelines.mixing import (
 )
 from gfla_cli.pipelines.refinement import CloseUp, HalfCrop, HeadCrop
 from gfla_cli.pipelines.shadows import ANKLES
-from gfla_cli.pipelines.subject_flow import with_flow_into_subject
+from gfla_cli.pipelines.subject_flow import with_flow_into_subject, without_filled_gaps
 from gfla_cli.pipelines.texture import matching_size, with_texture
 
 _LEAST_WEIGHT = 0.01  # of a colour outside of the subject, which a soft outline shows
@@ -117,7 +117,7 @@ def _sharp_body(layers: Layers, source: SourceFrame, poses: Poses | None, part: 
     rest = source if part is None else source._replace(cover=part.own(source.cover))
     layers = layers.with_rest_of_source(rigid, rest)
     layers = layers.with_outline_of_source(rigid, source, as_a_whole=False)
-    layers = with_flow_into_subject(layers, source)
+    layers = without_filled_gaps(with_flow_into_subject(layers, source), source)
     rigid = layers.moves_rigidly(BODY_STRETCH)
     layers = layers.with_definite_outline(source).without_torn_source(source)
     if part is not None:  # a hand that turns is stretched, which looks better than a blur

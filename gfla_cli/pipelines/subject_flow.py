@@ -1,9 +1,11 @@
-"""Flows that lead beside the subject of their source, corrected: they would show its background on an arm.
+"""Flows that lead beside the subject of their source: corrected on an arm, and taken for a gap where all is background.
 
 The flow of a body starts from capsules around its bones, which are a few pixels narrower or wider than the person.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,6 +16,7 @@ from gfla_cli.geometry.paste import ramp
 from gfla_cli.pipelines.frame_layers import (
     LIKELY,
     LIMB_RING,
+    NOT_NEAR,
     UNLIKELY,
     Layers,
     SourceFrame,
@@ -32,7 +35,9 @@ _AROUND = 5  # the outline, where the flow is changed, too, as a soft edge reach
 _MARGIN = 24  # around such places
 _BLUR = 2
 _OTHER = 0.06, 0.2  # difference of colours in [-1, 1]: below, they are mixed of two others; above, not
-_OPAQUE = 0.7, 0.9  # share of the subject in such a mixture: below, it is see-through; above, not
+# Share of the subject in such a mixture: below the first, it is see-through, and above the second, not; the same for a
+# gap; difference of colours that tells both apart: below, nothing is said; above, all.
+_OPAQUE, _EMPTY, _CONTRAST = (0.7, 0.9), (0.3, 0.5), (0.1, 0.2)
 
 Region = tuple[slice, slice]  # rows and columns
 Mask = NDArray[np.uint8]  # (h, w) 0 or 1
@@ -65,6 +70,25 @@ def with_flow_into_subject(layers: Layers, source: SourceFrame) -> Layers:
     return _opaque(layers, source, beside, region)
 
 
+def without_filled_gaps(layers: Layers, source: SourceFrame) -> Layers:
+    """Layers (H, W) whose matte leaves out a gap between two parts of the source's subject, such as legs.
+
+    A network may count a narrow gap as a part of the subject, although it draws the background.
+    """
+    region = layers.subject_region(LIKELY)
+    places = layers.looked_at(region)
+    to_subject, way = source.subject_near(places)
+    gap = (way >= NOT_NEAR) & (source.cover_at(places) < LIKELY) & (layers.matte[region] > LIKELY)
+    if not gap.any():
+        return layers
+    nearest = source.image_at((places[0] + to_subject[..., 0], places[1] + to_subject[..., 1]))
+    mixture = _mixture(layers.drawn[region], nearest, _background(layers, source, region))
+    empty = gap * ramp(mixture.share, *_EMPTY[::-1]) * ramp(mixture.contrast, *_CONTRAST)
+    matte = layers.matte.copy()
+    matte[region] *= 1 - cv2.GaussianBlur(empty, (0, 0), 1)
+    return layers._replace(matte=matte)
+
+
 def _beside(layers: Layers, source: SourceFrame, region: Region) -> Mask:
     """1 in those places of a region where the flow leads a little beside the source's subject.
 
@@ -93,16 +117,34 @@ def _between(vectors: Float32Array, known: Mask, zero: Mask) -> Float32Array:
 
 def _opaque(layers: Layers, source: SourceFrame, there: Mask, region: Region) -> Layers:
     """Layers with the colours of the moved source in those places of a region where they are see-through."""
-    made = layers.mixed(source, region)
-    outside = cv2.dilate(layers.matte[region], np.ones((5, 5), np.uint8)) < UNLIKELY
-    background = spread(made, outside)
     moved = cv2.GaussianBlur(source.image_at(layers.looked_at(region)), (0, 0), _BLUR)
-    way, colours = moved - background, made - background
-    share = np.einsum("ijk,ijk->ij", colours, way) / np.maximum(squared(way), 0.01)
-    other = np.sqrt(squared(colours - share[..., None] * way) / 3).astype(np.float32)
-    mixture = there * ramp(other, *_OTHER[::-1]) * ramp(share, *_OPAQUE[::-1])
-    mixture = cv2.GaussianBlur(mixture, (0, 0), 1)[..., None]
+    mixture = _mixture(layers.mixed(source, region), moved, _background(layers, source, region))
+    weight = there * ramp(mixture.other, *_OTHER[::-1]) * ramp(mixture.share, *_OPAQUE[::-1])
+    weight = cv2.GaussianBlur(weight, (0, 0), 1)[..., None]
     layers = layers._replace(drawn=layers.drawn.copy(), residual=layers.residual.copy())
-    layers.drawn[region] += mixture * (moved - layers.drawn[region])
-    layers.residual[region] *= 1 - mixture
+    layers.drawn[region] += weight * (moved - layers.drawn[region])
+    layers.residual[region] *= 1 - weight
     return layers
+
+
+class _Mixture(NamedTuple):
+    """Colours as mixtures of a subject and its background. Differences are those of colours in [-1, 1]."""
+
+    share: Float32Array  # (h, w) of the subject
+    other: Float32Array  # (h, w) the difference between the colours and such a mixture
+    contrast: Float32Array  # (h, w) the difference between subject and background
+
+
+def _mixture(colours: Float32Array, subject: Float32Array, background: Float32Array) -> _Mixture:
+    """Of what colours (h, w, 3) are mixed."""
+    way, colours = subject - background, colours - background
+    contrast = squared(way)
+    share = np.asarray(np.einsum("ijk,ijk->ij", colours, way) / np.maximum(contrast, 0.01), np.float32)
+    other = squared(colours - share[..., None] * way)
+    return _Mixture(share, np.sqrt(other / 3), np.sqrt(contrast / 3))
+
+
+def _background(layers: Layers, source: SourceFrame, region: Region) -> Float32Array:
+    """(h, w, 3) the background of a region, continued behind the subject."""
+    outside = cv2.dilate(layers.matte[region], np.ones((5, 5), np.uint8)) < UNLIKELY
+    return spread(layers.mixed(source, region), outside)

@@ -7,7 +7,7 @@ import pytest
 from generated_frames import layers
 
 from gfla_cli.pipelines.frame_layers import SourceFrame
-from gfla_cli.pipelines.subject_flow import with_flow_into_subject
+from gfla_cli.pipelines.subject_flow import with_flow_into_subject, without_filled_gaps
 
 WALL, SKIN = np.float32([235, 235, 235]), np.float32([220, 170, 150])
 
@@ -81,3 +81,31 @@ def test_a_gap_between_two_legs_stays():
     cover[:, 26:36] = 0
     once = SourceFrame.shown(source.image, cover)
     assert np.abs(with_flow_into_subject(given, once).offset - given.offset).max() > 0.03
+
+
+TROUSERS = np.float32([40, 50, 90])
+
+
+@pytest.mark.parametrize(
+    ("drawn", "legs", "stays"),
+    [
+        pytest.param(WALL, TROUSERS, False, id="the background"),
+        pytest.param(TROUSERS, TROUSERS, True, id="trousers"),
+        pytest.param(WALL, WALL - 8, True, id="trousers as white as the wall"),
+    ],
+)
+def test_a_gap_between_legs_that_was_drawn_as_background_is_one(drawn, legs, stays):
+    source = np.broadcast_to(WALL, (64, 64, 3)).astype(np.uint8)
+    cover, matte = np.zeros((2, 64, 64), np.float32)
+    for columns in (slice(16, 28), slice(36, 48)):
+        source[:, columns], cover[:, columns] = legs, 1
+    matte[:, 16:48] = 1
+    made = np.broadcast_to(WALL, (64, 64, 3)).copy()
+    made[:, 16:48] = legs
+    made[:, 28:36] = drawn
+    given = layers(share=0.3)._replace(matte=matte, drawn=(made / 127.5 - 1).astype(np.float32))
+    found = without_filled_gaps(given, SourceFrame.shown(source, cover)).matte
+    assert (found[:, 30:34].min() > 0.95) == (found[:, 30:34].max() > 0.05) == stays
+    for columns in (slice(16, 26), slice(38, 48)):
+        np.testing.assert_allclose(found[:, columns], 1, atol=0.05)
+    np.testing.assert_allclose(found[:, :14], 0)
