@@ -117,8 +117,10 @@ def _sharp_body(layers: Layers, source: SourceFrame, poses: Poses | None, part: 
     rest = source if part is None else source._replace(cover=part.own(source.cover))
     layers = layers.with_rest_of_source(rigid, rest)
     layers = layers.with_outline_of_source(rigid, source, as_a_whole=False)
-    layers = without_filled_gaps(with_flow_into_subject(layers, source), source)
-    rigid = layers.moves_rigidly(BODY_STRETCH)
+    led = with_flow_into_subject(layers, source)
+    if led is not layers:
+        rigid = led.moves_rigidly(BODY_STRETCH)
+    layers = without_filled_gaps(led, source)
     layers = layers.with_definite_outline(source).without_torn_source(source)
     if part is not None:  # a hand that turns is stretched, which looks better than a blur
         rigid = np.maximum(rigid, layers.moved_as_drawn(source))

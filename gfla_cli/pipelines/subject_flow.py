@@ -75,13 +75,17 @@ def without_filled_gaps(layers: Layers, source: SourceFrame) -> Layers:
 
     A network may count a narrow gap as a part of the subject, although it draws the background.
     """
-    region = layers.subject_region(LIKELY)
-    places = layers.looked_at(region)
-    to_subject, way = source.subject_near(places)
-    gap = (way >= NOT_NEAR) & (source.cover_at(places) < LIKELY) & (layers.matte[region] > LIKELY)
-    if not gap.any():
+    everywhere = layers.subject_region(LIKELY)
+    places = layers.looked_at(everywhere)
+    _, way = source.subject_near(places)
+    gap = (way >= NOT_NEAR) & (source.cover_at(places) < LIKELY) & (layers.matte[everywhere] > LIKELY)
+    there = region_around(gap, _MARGIN)
+    if there is None:
         return layers
-    nearest = source.image_at((places[0] + to_subject[..., 0], places[1] + to_subject[..., 1]))
+    gap, region = gap[there], region_at(there, everywhere[0].start, everywhere[1].start)
+    x, y = layers.looked_at(region)
+    to_subject, _ = source.subject_near((x, y))
+    nearest = source.image_at((x + to_subject[..., 0], y + to_subject[..., 1]))
     mixture = _mixture(layers.drawn[region], nearest, _background(layers, source, region))
     empty = gap * ramp(mixture.share, *_EMPTY[::-1]) * ramp(mixture.contrast, *_CONTRAST)
     matte = layers.matte.copy()
