@@ -66,13 +66,15 @@ def composed(
     *,
     place: Crop | None = None,
     poses: Poses | None = None,
+    ankles: Float32Array | None = None,
     single: bool = False,
 ) -> Image:
     """The canvas (N, M, 3) with a generated frame in it, into which the refined parts are set in their order.
 
     (N, M, 4) if the canvas is transparent: alpha is the cover, and does not multiply the colours.
     `place`: where the frame lies, if it is not the place for which the canvas was made. `poses`: of the body in the
-    source and in the frame, in pixels of the layers; they tell which hands the source hides. `single`: the frame is no
+    source and in the frame, in pixels of the layers; they tell which hands the source hides. `ankles` (2, 2) x, y in
+    the canvas: where the feet stand for the shadow, if the poses do not show them. `single`: the frame is no
     part of a clip. So what was drawn inside of a body gets the texture of the source, and feet may exchange their
     shadows; in a clip, both would change from frame to frame.
     """
@@ -81,8 +83,10 @@ def composed(
     region = place.region(shape)
     keeps = canvas.source_cover is not None
     alpha = np.full((*shape, 1), 0 if keeps else 255, np.uint8) if canvas.transparent else None
+    shown = ankles_in(place, layers, poses)
+    ankles = ankles if shown is None else shown
     if region is None:  # the subject has left the canvas
-        image = canvas.background.copy()
+        image = canvas.behind(np.zeros((1, 1), np.float32), (slice(0, 1), slice(0, 1)), ankles, exchange=single)
     else:
         part = _with_close_ups(canvas, layers, place, region, close_ups, poses, textured=single)
         if keeps:
@@ -94,7 +98,7 @@ def composed(
         if canvas.paster is not None and not keeps:
             image = canvas.paster.set_in(part.image, canvas.paster.moved_along(layers.offset, layers.share))
         else:
-            image = canvas.behind(part.cover, region, _ankles(place, layers, poses), exchange=single)
+            image = canvas.behind(part.cover, region, ankles, exchange=single)
             if keeps and alpha is not None:  # the subject's own colours: the viewer mixes them by alpha
                 alpha[region] = (part.cover * 255 + 0.5)[..., None]
                 np.copyto(image[region], part.image, where=alpha[region] > 0)
@@ -103,8 +107,11 @@ def composed(
     return image if alpha is None else np.dstack([image, alpha])
 
 
-def _ankles(place: Crop, layers: Layers, poses: Poses | None) -> Float32Array | None:
-    """(2, 2) x, y in the canvas of a body's ankles; None unless both are known. `poses`: see `composed`."""
+def ankles_in(place: Crop, layers: Layers, poses: Poses | None) -> Float32Array | None:
+    """(2, 2) x, y of a body's ankles in the canvas, of which `place` is the frame of the layers; None unless both show.
+
+    `poses`: see `composed`.
+    """
     if poses is None or not poses[1].present[ANKLES].all():
         return None
     return Crop(place.box, layers.matte.shape).points_back(poses[1].points[ANKLES, :2])

@@ -101,7 +101,8 @@ class Shadow:
         `exchange`: feet that change sides leave their shadows to each other. In a clip, these would jump.
         """
         result, corner = background.copy(), np.array([part.start for part in region[::-1]], np.float32)
-        soles = self.floor.points(_soles(cover, ankles - corner, self.torso / self.floor.scale) + corner)
+        hidden = (self.soles - self.ankles) / self.floor.scale  # from an ankle to its sole, where no foot is seen
+        soles = self.floor.points(_soles(cover, ankles - corner, self.torso / self.floor.scale, hidden) + corner)
         orders = ([0, 1], [1, 0]) if exchange else ([0, 1],)
         order = min(orders, key=lambda old: float(np.square(soles - self.soles[old]).sum()))
         moves = ramp(np.linalg.norm(self.floor.points(ankles) - self.ankles[order], axis=1) / self.torso, *_STAYS)
@@ -147,9 +148,12 @@ def _of_feet(dark: Float32Array, soles: Float32Array, torso: float) -> Float32Ar
     return np.stack([dark * first, dark * (1 - first)])
 
 
-def _soles(cover: Float32Array, ankles: Float32Array, torso: float) -> Float32Array:
-    """(2, 2) x, y of the lower ends of the feet at two ankles in a cover (H, W); the ankle where it shows no foot."""
-    found = ankles.copy()
+def _soles(cover: Float32Array, ankles: Float32Array, torso: float, hidden: Float32Array | float = 0.0) -> Float32Array:
+    """(2, 2) x, y of the lower ends of the feet at two ankles in a cover (H, W).
+
+    `hidden` (2, 2): from an ankle to it, where the cover shows no foot.
+    """
+    found = (ankles + hidden).astype(np.float32)
     for foot, (x, y) in enumerate(ankles.tolist()):
         part = Crop.square((x, y + _FOOT / 2 * torso), _FOOT * torso, (_FOOT_SIDE, _FOOT_SIDE))
         rows, columns = np.nonzero(part.image(cover, beyond=0) > LIKELY)

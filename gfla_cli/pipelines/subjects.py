@@ -36,7 +36,7 @@ from gfla_cli.person.retarget import BodyMotion, FaceMotion, best_reference
 from gfla_cli.person.track import BodyFilter, OneEuro
 from gfla_cli.person.track_files import Kind
 from gfla_cli.pipelines.canvas import Canvas, check_background, separates_people
-from gfla_cli.pipelines.compositing import Poses, composed
+from gfla_cli.pipelines.compositing import Poses, ankles_in, composed
 from gfla_cli.pipelines.driver import Shot
 from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.pipelines.framing import Background, Size
@@ -224,6 +224,7 @@ class BodySubject:
         )
         self._framed = self.pose.cropped(self.crop).within_frame()
         self._clip = start_clip(self._session, to_planes(self.source_image), self._maps(self._framed.deep_points))
+        self._ankles: Float32Array | None = None  # (2, 2) x, y in the canvas, as they were last seen
         self._head = None
         if settings.refine_head and config.refines_heads:
             self._head = SourceHead.of(self._image, self.pose, config.image_size)
@@ -344,7 +345,10 @@ class BodySubject:
 
     def compose(self, drawn: DrawnFrame) -> Image:
         """See Subject."""
-        return composed(self.canvas, drawn.layers, drawn.close_ups, place=drawn.place, poses=drawn.poses)
+        canvas, layers, poses = self.canvas, drawn.layers, drawn.poses
+        shown = ankles_in(drawn.place or canvas.place, layers, poses)
+        self._ankles = self._ankles if shown is None else shown  # feet that leave the frame do not call a shadow back
+        return composed(canvas, layers, drawn.close_ups, place=drawn.place, poses=poses, ankles=self._ankles)
 
 
 def canvas_of(

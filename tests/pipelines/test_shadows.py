@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -10,10 +12,14 @@ from paths import ANNA, BEN
 
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.person.pose import Pose
-from gfla_cli.pipelines import shadows
+from gfla_cli.pipelines import shadows, subjects
+from gfla_cli.pipelines.canvas import Canvas
+from gfla_cli.pipelines.compositing import composed
+from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.pipelines.inpainting import without_subject
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 from gfla_cli.pipelines.shadows import ANKLES, Shadow
+from gfla_cli.pipelines.subjects import BodySubject, DrawnFrame
 
 HEIGHT, WIDTH = SIZE = (420, 640)
 EVERYWHERE = slice(0, HEIGHT), slice(0, WIDTH)
@@ -254,3 +260,43 @@ def test_no_shadow_is_laid_on_another_background(transfer, background):
     assert prepared.canvas.shadow is None
     image = transfer.generate([prepared])[0].image
     assert (image[..., -1] == (255 if background == "white" else 0)).mean() > 0.6
+
+
+@pytest.mark.parametrize("place", [(0, 0), (900, 0)], ids=["without feet", "a person who has left"])
+def test_the_shadow_of_feet_that_are_seen_no_more_does_not_come_back(place):
+    """It stays where the feet were seen last, or goes with them."""
+    pose, cover = person()
+    photograph = seen(FLOOR, shadow_of(pose))
+    shadow, background = found(photograph)
+    frame = Crop((place[0], place[1], place[0] + WIDTH, place[1] + HEIGHT), SIZE)
+    whole = Crop.whole(SIZE, SIZE)
+    canvas = Canvas(photograph, whole, whole, whole, photograph, background, cover, shadow=shadow)
+    flat = np.zeros((*SIZE, 3), np.float32)
+    nobody = Layers(flat, flat[..., 0], flat, flat[..., :2], flat[..., 0])
+    points = pose.points.copy()
+    points[ANKLES] = (-1, -1, 0)
+    poses = pose, Pose(points, SIZE)
+    last = pose.points[ANKLES, :2] + (110, 8)
+    image = composed(canvas, nobody, place=frame, poses=poses, ankles=last)
+    old, new = (at.mean(axis=0).astype(int) + np.array([0, 16]) for at in (pose.points[ANKLES, :2], last))
+    assert lacking(image, old, FLOOR[old[1], old[0]].mean()) < 3
+    assert lacking(image, new, FLOOR[new[1], new[0]].mean()) > 15
+
+
+def test_a_clip_of_a_body_remembers_where_its_feet_were_seen(monkeypatch):
+    stood = []
+    monkeypatch.setattr(subjects, "composed", lambda *_, ankles, **__: stood.append(ankles))
+    subject = object.__new__(BodySubject)
+    whole = Crop.whole(SIZE, SIZE)
+    subject.canvas = SimpleNamespace(place=whole)
+    subject._ankles = None
+    pose, cover = person()
+    hidden = pose.points.copy()
+    hidden[ANKLES[0]] = (-1, -1, 0)
+    layers = SimpleNamespace(matte=cover)
+    for points in (hidden, pose.points, hidden):
+        subject.compose(DrawnFrame(layers, poses=(pose, Pose(points, SIZE))))
+    before, seen_then, after = stood
+    assert before is None
+    np.testing.assert_allclose(seen_then, pose.points[ANKLES, :2], atol=0.01)
+    np.testing.assert_array_equal(after, seen_then)
