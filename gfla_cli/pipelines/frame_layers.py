@@ -23,10 +23,7 @@ _ENDS = tuple(accumulate(LAYERS.values()))[:-1]  # channels where the second to 
 _MOVED = 0.03  # widths of the frame from which on a wrong place counts; at rest the source is right as it is
 SURE, LIKELY, UNLIKELY = 0.9, 0.5, 0.1  # values of the matte inside the subject, at its edge, and outside
 _EDGE = 5  # pixels of the network's frame across which source and matte may disagree about the edge
-_INSIDE, _GAP = (
-    2,
-    16,
-)  # pixels from a subject's edge that are well inside; half the width of a gap between two parts of it
+_INSIDE, _GAP = 2, 16  # pixels from a subject's edge that are well inside; half the width of a gap in a subject
 _SOFT_EDGE = 6  # pixels of the network's frame: how far from its edge a subject may be drawn as a mixture
 _MARGIN, _GRID = 12, 32  # pixels of the network's frame around a subject, and steps in which they grow
 _CLEAR = 0.4  # contrast in [-1, 1]; larger ones count the same
@@ -92,9 +89,7 @@ class SourceFrame(NamedTuple):
 
     image: Image  # (h, w, 3)
     cover: Float32Array  # (h, w) in [0, 1]
-    nearest: (
-        Float32Array  # (h, w, 3) x, y of the nearest place well inside of the subject, and the way to it: < 0 inside
-    )
+    nearest: Float32Array  # (h, w, 3) x, y of the nearest place well inside of the subject; the way there, < 0 inside
 
     @classmethod
     def of(cls, source: Image, cover: Float32Array, crop: Crop) -> SourceFrame:

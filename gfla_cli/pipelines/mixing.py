@@ -24,8 +24,8 @@ MATTE_RANGE = 0.35, 0.85  # of a matte: less is background, more is subject
 # The outline of a subject that has moved is ragged, because its flow has fewer pixels than the image. So it is blurred.
 # Pixels of the network's frame: blur; motion that needs none, or all of it; area around.
 _SOFT_OUTLINE, _MOVED, _NEAR = 0.4, (2, 6), 4
-# A larger blur makes it smooth: pixels of the frame. The new edge is as wide as those of a photograph, in pixels of the
-# image, and at most so many pixels of the frame: a soft edge that is off by a pixel looks better than a sharp one.
+# A larger blur makes it smooth: pixels of the frame. The new edge is as wide as those of photographs, in pixels of the
+# image. In small images it is so many pixels of the frame. VGG prefers wider edges, as their place is not exact.
 _SMOOTH, _EDGE_WIDTH, _WIDEST_EDGE = 2, 3.5, 1.6
 _THIN = 3  # pixels of the frame: half the width of a finger, at most
 _OWN_COLOUR = 0.75, 1.5  # pixels of the frame inside the outline: up to the first, no colour is the subject's own

@@ -33,7 +33,7 @@ _OUTLINE = 2  # width of an outline, where the source shows its own
 _DEEP = 4  # from the edge of the source's subject: there a flow is right
 _AROUND = 5  # the outline, where the flow is changed, too, as a soft edge reaches beyond it
 _MARGIN = 24  # around such places
-_BLUR = 2
+_BLUR = 2  # within which two images are compared
 _OTHER = 0.06, 0.2  # difference of colours in [-1, 1]: below, they are mixed of two others; above, not
 # Share of the subject in such a mixture: below the first, it is see-through, and above the second, not; the same for a
 # gap; difference of colours that tells both apart: below, nothing is said; above, all.
