@@ -81,3 +81,12 @@ def test_a_gap_between_two_legs_stays():
     cover[:, 26:36] = 0
     once = SourceFrame.shown(source.image, cover)
     assert np.abs(with_flow_into_subject(given, once).offset - given.offset).max() > 0.03
+
+
+@pytest.mark.parametrize(("moved", "changed"), [(0, False), (0.8, False), (12, True)])
+def test_a_wall_that_did_not_move_stays(moved, changed):
+    """The network took it for a part of the subject: it shows no limb that has moved."""
+    given, source = moved_arm(20, 0)
+    given.matte[:] = np.roll(given.matte, round(moved) - 26, axis=1)
+    given.offset[:] = -moved / 64, 0
+    assert (np.abs(with_flow_into_subject(given, source).offset - given.offset).max() > 0.03) == changed
