@@ -97,10 +97,12 @@ def _beside(layers: Layers, source: SourceFrame, region: Region) -> Mask:
     """1 in those places of a region where the flow leads a little beside the source's subject.
 
     Narrow strips along the outline do not count, because networks draw limbs too thick. Nor do gaps between two parts
-    of the source's subject: a network that is unsure about one makes it a part of the subject.
+    of the source's subject: a network that is unsure about one makes it a part of the subject. What has not moved is
+    the source's background, which the network took for a part of the subject.
     """
     subject, places = (layers.matte[region] > LIKELY).astype(np.uint8), layers.looked_at(region)
-    beside = np.where(source.cover_at(places) < LIKELY, subject, 0).astype(np.uint8)
+    astray = (1 - source.cover_at(places)) * layers.moving(region)
+    beside = np.where(astray > LIKELY, subject, 0).astype(np.uint8)
     _, strip = LIMB_RING
     thick = cv2.morphologyEx(beside, cv2.MORPH_OPEN, disc(strip))
     inner = cv2.erode(subject, disc(2 * strip)) * beside

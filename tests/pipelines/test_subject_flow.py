@@ -109,3 +109,12 @@ def test_a_gap_between_legs_that_was_drawn_as_background_is_one(drawn, legs, sta
     for columns in (slice(16, 26), slice(38, 48)):
         np.testing.assert_allclose(found[:, columns], 1, atol=0.05)
     np.testing.assert_allclose(found[:, :14], 0)
+
+
+@pytest.mark.parametrize(("moved", "changed"), [(0, False), (0.8, False), (12, True)])
+def test_a_wall_that_did_not_move_stays(moved, changed):
+    """The network took it for a part of the subject: it shows no limb that has moved."""
+    given, source = moved_arm(20, 0)
+    given.matte[:] = np.roll(given.matte, round(moved) - 26, axis=1)
+    given.offset[:] = -moved / 64, 0
+    assert (np.abs(with_flow_into_subject(given, source).offset - given.offset).max() > 0.03) == changed
