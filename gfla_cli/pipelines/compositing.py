@@ -74,7 +74,7 @@ def composed(
     (N, M, 4) if the canvas is transparent: alpha is the cover, and does not multiply the colours.
     `place`: where the frame lies, if it is not the place for which the canvas was made. `poses`: of the body in the
     source and in the frame, in pixels of the layers; they tell which hands the source hides. `ankles` (2, 2) x, y in
-    the canvas: where the feet stand for the shadow, if the poses do not show them. `single`: the frame is no
+    the canvas: where the feet stand, if that is known (`ankles_in`); the shadow goes there. `single`: the frame is no
     part of a clip. So what was drawn inside of a body gets the texture of the source, and feet may exchange their
     shadows; in a clip, both would change from frame to frame.
     """
@@ -83,8 +83,6 @@ def composed(
     region = place.region(shape)
     keeps = canvas.source_cover is not None
     alpha = np.full((*shape, 1), 0 if keeps else 255, np.uint8) if canvas.transparent else None
-    shown = ankles_in(place, layers, poses)
-    ankles = ankles if shown is None else shown
     if region is None:  # the subject has left the canvas
         image = canvas.behind(np.zeros((1, 1), np.float32), (slice(0, 1), slice(0, 1)), ankles, exchange=single)
     else:

@@ -170,7 +170,7 @@ class Layers(NamedTuple):
         seen = source.cover_at(self.looked_at(there))
         made = self.mixed(source, there)
         astray = (1 - seen) * self.moving(there)
-        outside = cv2.dilate(matte, _square(2)) < UNLIKELY
+        outside = outside_of(matte)
         if not outside.any():
             return self
         contrast = np.sqrt(squared(made - spread(made, outside)))
@@ -442,14 +442,28 @@ class Layers(NamedTuple):
 def _nearest(cover: Float32Array) -> Float32Array:
     """See `SourceFrame`. No place is near where the source shows no subject, or in a gap between two parts of it."""
     inside = cv2.erode((cover > LIKELY).astype(np.uint8), disc(_INSIDE))
-    way, label = cv2.distanceTransformWithLabels(1 - inside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    y, x = np.nonzero(inside)
-    places = np.zeros((label.max() + 1, 2), np.float32)
-    places[label[y, x]] = np.column_stack([x, y])
+    y, x = np.indices(inside.shape, np.float32)
+    places, way = nearest_known(np.dstack([x, y]), inside)
     # Closed by distances, because a large disc takes long.
     closed = cv2.distanceTransform((way <= _GAP).astype(np.uint8), cv2.DIST_L2, 5) > _GAP
     way[closed & (inside == 0)] += NOT_NEAR
-    return np.dstack([places[label], way - cv2.distanceTransform(inside, cv2.DIST_L2, 5)]).astype(np.float32)
+    return np.dstack([places, way - cv2.distanceTransform(inside, cv2.DIST_L2, 5)]).astype(np.float32)
+
+
+def nearest_known(vectors: Float32Array, known: NDArray[np.uint8]) -> tuple[Float32Array, Float32Array]:
+    """(H, W, 2) vectors of the known places (H, W) that are nearest to each place, and (H, W) the way there.
+
+    Without known places vectors are 0.
+    """
+    way, label = cv2.distanceTransformWithLabels(1 - known, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    nearest = np.zeros((label.max() + 1, 2), np.float32)
+    nearest[label[known > 0]] = vectors[known > 0]
+    return nearest[label], np.asarray(way, np.float32)
+
+
+def outside_of(matte: Float32Array) -> BoolArray:
+    """(H, W) where a matte surely shows the background, without what is near to the subject."""
+    return np.asarray(cv2.dilate(matte, _square(2)) < UNLIKELY)
 
 
 def _length(offset: Float32Array) -> Float32Array:

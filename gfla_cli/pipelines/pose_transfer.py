@@ -28,7 +28,7 @@ from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
 from gfla_cli.person.pose import Pose, WhichPerson, choose_person
 from gfla_cli.pipelines.canvas import Canvas, check_background, separates_people
-from gfla_cli.pipelines.compositing import composed
+from gfla_cli.pipelines.compositing import ankles_in, composed
 from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.pipelines.framing import Background, Size
 from gfla_cli.pipelines.inpainting import without_subject
@@ -291,7 +291,9 @@ class PoseTransfer:
             return TransferResult(frame.image, one.source_image, points[0], points[1], frame, one.notes)
         points = [_moved_back(canvas.place, place) for place in points]
         close_ups = [(part, _layers(drawn, part)) for part, drawn in refined]
-        image = composed(canvas, _layers(made, one), close_ups, poses=one.poses, single=True)
+        layers = _layers(made, one)
+        ankles = ankles_in(canvas.place, layers, one.poses)
+        image = composed(canvas, layers, close_ups, poses=one.poses, ankles=ankles, single=True)
         return TransferResult(image, canvas.original, points[0], points[1], frame, one.notes)
 
     def _frames(

@@ -17,10 +17,11 @@ from gfla_cli.pipelines.frame_layers import (
     LIKELY,
     LIMB_RING,
     NOT_NEAR,
-    UNLIKELY,
     Layers,
     SourceFrame,
     disc,
+    nearest_known,
+    outside_of,
     region_around,
     region_at,
     spread,
@@ -50,16 +51,17 @@ def with_flow_into_subject(layers: Layers, source: SourceFrame) -> Layers:
     to the nearest place of the subject. What the network mixed with the background there becomes opaque.
     """
     everywhere = layers.subject_region(LIKELY)
-    beside = _beside(layers, source, everywhere)
+    places = layers.looked_at(everywhere)
+    to_subject, way = source.subject_near(places)
+    beside = _beside(layers, everywhere, source.cover_at(places), way)
     there = region_around(beside, _MARGIN)
     if there is None:
         return layers
     beside, region = beside[there], region_at(there, everywhere[0].start, everywhere[1].start)
     subject = (layers.matte[region] > LIKELY).astype(np.uint8)
     outline = subject - cv2.erode(subject, disc(_OUTLINE))
-    to_subject, way = source.subject_near(layers.looked_at(region))
-    right = np.where(way < -_DEEP, subject, outline * (1 - beside)).astype(np.uint8)
-    stretch = _between(to_subject, outline * beside, right) * cv2.dilate(subject, disc(_AROUND))[..., None]
+    right = np.where(way[there] < -_DEEP, subject, outline * (1 - beside)).astype(np.uint8)
+    stretch = _between(to_subject[there], outline * beside, right) * cv2.dilate(subject, disc(_AROUND))[..., None]
     width = layers.matte.shape[1]
     layers = layers._replace(offset=layers.offset.copy())
     layers.offset[region] += cv2.GaussianBlur(stretch, (0, 0), 1) / width
@@ -77,15 +79,14 @@ def without_filled_gaps(layers: Layers, source: SourceFrame) -> Layers:
     """
     everywhere = layers.subject_region(LIKELY)
     places = layers.looked_at(everywhere)
-    _, way = source.subject_near(places)
+    to_subject, way = source.subject_near(places)
     gap = (way >= NOT_NEAR) & (source.cover_at(places) < LIKELY) & (layers.matte[everywhere] > LIKELY)
     there = region_around(gap, _MARGIN)
     if there is None:
         return layers
     gap, region = gap[there], region_at(there, everywhere[0].start, everywhere[1].start)
-    x, y = layers.looked_at(region)
-    to_subject, _ = source.subject_near((x, y))
-    nearest = source.image_at((x + to_subject[..., 0], y + to_subject[..., 1]))
+    x, y = (places[axis][there] + to_subject[there][..., axis] for axis in (0, 1))
+    nearest = source.image_at((x, y))
     mixture = _mixture(layers.drawn[region], nearest, _background(layers, source, region))
     empty = gap * ramp(mixture.share, *_EMPTY[::-1]) * ramp(mixture.contrast, *_CONTRAST)
     matte = layers.matte.copy()
@@ -93,20 +94,20 @@ def without_filled_gaps(layers: Layers, source: SourceFrame) -> Layers:
     return layers._replace(matte=matte)
 
 
-def _beside(layers: Layers, source: SourceFrame, region: Region) -> Mask:
+def _beside(layers: Layers, region: Region, seen: Float32Array, way: Float32Array) -> Mask:
     """1 in those places of a region where the flow leads a little beside the source's subject.
 
+    `seen` (h, w) in [0, 1]: whether the source shows its subject there; `way` (h, w): see `SourceFrame.subject_near`.
     Narrow strips along the outline do not count, because networks draw limbs too thick. Nor do gaps between two parts
     of the source's subject: a network that is unsure about one makes it a part of the subject. What has not moved is
     the source's background, which the network took for a part of the subject.
     """
-    subject, places = (layers.matte[region] > LIKELY).astype(np.uint8), layers.looked_at(region)
-    astray = (1 - source.cover_at(places)) * layers.moving(region)
+    subject = (layers.matte[region] > LIKELY).astype(np.uint8)
+    astray = (1 - seen) * layers.moving(region)
     beside = np.where(astray > LIKELY, subject, 0).astype(np.uint8)
     _, strip = LIMB_RING
     thick = cv2.morphologyEx(beside, cv2.MORPH_OPEN, disc(strip))
     inner = cv2.erode(subject, disc(2 * strip)) * beside
-    _, way = source.subject_near(places)
     return np.asarray(beside * cv2.dilate(np.maximum(thick, inner), disc(_OUTLINE)) * (way < _STRAYED), np.uint8)
 
 
@@ -114,11 +115,9 @@ def _between(vectors: Float32Array, known: Mask, zero: Mask) -> Float32Array:
     """Vectors (h, w, 2) that fall evenly from those of known places to 0 in others."""
     if not known.any():
         return np.zeros_like(vectors)
-    way, label = cv2.distanceTransformWithLabels(1 - known, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    nearest = np.zeros((label.max() + 1, 2), np.float32)
-    nearest[label[known > 0]] = vectors[known > 0]
+    nearest, way = nearest_known(vectors, known)
     rest = np.minimum(cv2.distanceTransform(1 - zero, cv2.DIST_L2, 5), known.size)  # without such places: infinite
-    return np.asarray(nearest[label] * (rest / np.maximum(way + rest, 1))[..., None], np.float32)
+    return np.asarray(nearest * (rest / np.maximum(way + rest, 1))[..., None], np.float32)
 
 
 def _opaque(layers: Layers, source: SourceFrame, there: Mask, region: Region) -> Layers:
@@ -152,5 +151,4 @@ def _mixture(colours: Float32Array, subject: Float32Array, background: Float32Ar
 
 def _background(layers: Layers, source: SourceFrame, region: Region) -> Float32Array:
     """(h, w, 3) the background of a region, continued behind the subject."""
-    outside = cv2.dilate(layers.matte[region], np.ones((5, 5), np.uint8)) < UNLIKELY
-    return spread(layers.mixed(source, region), outside)
+    return spread(layers.mixed(source, region), outside_of(layers.matte[region]))
