@@ -30,6 +30,7 @@ _CALM, _BUSY = 3.0, 6.0  # grey levels of detail up to which a wall is continued
 _WORTH = 0.02  # share of a hole from which it is worth the time to look for patches
 _PATCH_SIDES = 32, 64, 128  # pixels of the longer side at which patches are compared, coarse to fine
 _ROUNDS = 6, 3, 3  # of matching and mixing, for each of the sides
+_TONE = 2.5  # pixels at the last of these sides: blur of the tone of patches along the border of a hole
 
 
 def without_subject(image: Image, cover: Float32Array) -> Image:
@@ -49,8 +50,11 @@ def without_subject(image: Image, cover: Float32Array) -> Image:
     filling = smooth + _grain(part, inside > 0)
     busy = _busy(small_filled, small_hole)
     if busy.sum() > _WORTH * small_hole.sum() and (shifts := _patch_shifts(image, hole > 0)) is not None:
-        share = _enlarged(busy, image, region)[..., None]
-        filling += share * (_patches(image, shifts, region) - filling)
+        patches = _patches(image, shifts, region)
+        patches += _enlarged(_missing_tone(small_filled, small_hole, shifts), image, region)
+        patches -= filling  # in place: large images have hundreds of megabytes
+        patches *= _enlarged(busy, image, region)[..., None]
+        filling += patches
     soft = np.minimum(1, 2 * cv2.blur(inside.astype(np.float32), (2 * grown + 1, 2 * grown + 1)))[..., None]
     result = image.copy()
     result[region] = (part + soft * (filling - part) + 0.5).clip(0, 255)
@@ -160,6 +164,23 @@ def _patches(image: Image, shifts: Float32Array, region: tuple[slice, slice]) ->
                 )
                 band += (part_down * part_across)[..., None] * moved
     return result
+
+
+def _missing_tone(smooth: Float32Array, hole: BoolArray, shifts: Float32Array) -> Float32Array:
+    """(h, w, 3): what patches lack to have the tone of what is around the hole, at the size of `shifts` (h, w, 2).
+
+    Where nothing in the photograph fits, patches have another tone than their neighbourhood, and the old outline of the
+    subject would show. As in seamless cloning, the difference at the border is continued over the hole. It is blurred,
+    so that the texture of the patches stays. `smooth` (H, W, 3): the image, with its `hole` (H, W) filled smoothly.
+    """
+    height, width = shifts.shape[:2]
+    image = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_AREA)
+    inside = (cv2.resize(hole.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
+    border = (inside - cv2.erode(inside, np.ones((3, 3), np.uint8))).astype(np.float32)
+    patches = _patches(image, shifts, (slice(0, height), slice(0, width)))
+    difference = cv2.GaussianBlur((image - patches) * border[..., None], (0, 0), _TONE)
+    weight = cv2.GaussianBlur(border, (0, 0), _TONE)[..., None]
+    return smoothly_filled(np.asarray(difference / np.maximum(weight, 1e-6), np.float32), border == 0)
 
 
 def _nearest_two(at: Float32Array, count: int) -> list[tuple[Places, Float32Array]]:

@@ -83,6 +83,20 @@ def test_a_wall_of_bricks_is_continued_brick_by_brick(bricks, monkeypatch):
     np.testing.assert_array_equal(filled[:, :100], seen[:, :100])
 
 
+def test_the_old_outline_does_not_show_in_front_of_a_thing_that_is_nowhere_else(bricks):
+    """A purple poster, of which a little shows around the person: patches of bricks take on its tone."""
+    person = ellipse(600, 450)
+    reach = cv2.dilate(person, np.ones((45, 45), np.uint8))
+    poster = cv2.GaussianBlur(reach, (0, 0), 6)[..., None]
+    wall = (bricks * (1 - poster * (0.2, 0.7, 0.1))).astype(np.uint8)
+    seen = np.where(person[..., None] > 0, np.uint8([20, 20, 200]), wall)
+    filled = without_subject(seen, person)
+    inside = (person > 0) & (cv2.erode(person, np.ones((25, 25), np.uint8)) == 0)
+    tone = cv2.blur(filled.astype(np.float32), (31, 31)) - cv2.blur(wall.astype(np.float32), (31, 31))
+    assert np.abs(tone[inside]).mean() < 12  # 42 without it
+    assert filled[person > 0].std(axis=0)[0] > 15  # there are still bricks
+
+
 def test_the_same_image_is_filled_the_same_way(bricks):
     person = ellipse(600, 450)
     np.testing.assert_array_equal(without_subject(bricks, person), without_subject(bricks, person))
