@@ -36,8 +36,8 @@ Models = Annotated[
 DataRoot = Annotated[
     Path | None,
     typer.Option(
-        help="Pose: folder with the pairs, the keypoints and the images. View: ShapeNet's; without it, rendered "
-        "chairs. Face and body: the pack that people are rendered from."
+        help="Pose: folder with the pairs, the keypoints and the images. View: ShapeNet's, or a folder of .glb "
+        "objects; without it, rendered chairs. Face and body: the pack that people are rendered from."
     ),
 ]
 LayoutOption = Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -177,27 +178,30 @@ def _relit(view: StoredView, curve: Image) -> Image:
     return (np.asarray(cv2.LUT(own, curve)) * cover + white + 0.5).astype(np.uint8)
 
 
-class UnseenChairs(Dataset[ViewPair]):
-    """The test set of view models: chairs that no training sees, without augmentation.
+class UnseenObjects(Dataset[ViewPair]):
+    """The test set of view models: chairs that no training sees, or the objects of a folder, without augmentation.
 
-    Pair number i shows chair i // 9 at one elevation, turned by 20, 40 ... 180 degrees to a random side.
+    Pair number i shows object i // 9 at one elevation, turned by 20, 40 ... 180 degrees to a random side.
     """
 
-    def __init__(self, size: int, grid: int | None = None) -> None:
-        """Images are `size` x `size`; with `grid` the pairs have the ground-truth flow, on a grid of that side."""
+    def __init__(self, size: int, grid: int | None = None, folder: Path | None = None) -> None:
+        """Images are `size` x `size`; with `grid` the pairs have the ground-truth flow, on a grid of that side.
+
+        `folder` holds .glb files; without it, chairs are rendered. Raises DataError for files that cannot be drawn.
+        """
         self.size, self.grid = size, grid
+        self._sample = _sampler(folder)
 
     def __getitem__(self, index: int) -> ViewPair:
-        from gfla_cli.synth.objects.chairs import sample_chair
         from gfla_cli.synth.objects.objects import photograph_object, sample_object_light
 
         rng = np.random.default_rng([TEST_SEED, index // len(DIFFERENCES)])
-        chair, light = sample_chair(rng), sample_object_light(rng)
+        item, light = self._sample(rng), sample_object_light(rng)
         azimuth, elevation = float(rng.choice(AZIMUTHS)), float(rng.choice(ELEVATIONS))
         side = rng.choice([-1, 1], len(DIFFERENCES))
         number = index % len(DIFFERENCES)
         turned = (azimuth + float(side[number]) * DIFFERENCES[number]) % 360
-        source, target = (photograph_object(chair, a, elevation, light, self.size) for a in (azimuth, turned))
+        source, target = (photograph_object(item, a, elevation, light, self.size) for a in (azimuth, turned))
         return ViewPair(
             source.image,
             target.image,
@@ -207,3 +211,14 @@ class UnseenChairs(Dataset[ViewPair]):
             correspond(source.surface, target.surface, self.grid, _SAME) if self.grid else unknown_correspondence(),
             unknown_geometry(),
         )
+
+
+def _sampler(folder: Path | None) -> Callable[[np.random.Generator], SolidObject]:
+    """What draws a random object of a folder, or a random chair."""
+    if folder is None:
+        from gfla_cli.synth.objects.chairs import sample_chair
+
+        return sample_chair
+    from gfla_cli.synth.objects.objects import ObjectFolder
+
+    return ObjectFolder(folder).sample

@@ -15,7 +15,7 @@ from torch.utils.data import default_collate
 
 from gfla_cli.arrays import Image, Points
 from gfla_cli.bundles.bundle import load_bundle
-from gfla_cli.datasets.chairs import DIFFERENCES, UnseenChairs
+from gfla_cli.datasets.chairs import DIFFERENCES, UnseenObjects
 from gfla_cli.datasets.people import PeoplePairs, RenderPlan
 from gfla_cli.datasets.sample import ViewPair
 from gfla_cli.errors import UsageError
@@ -126,7 +126,7 @@ def _people(
 
 def _chairs(network: ViewGenerator, placement: Placement, pairs: int) -> Iterator[_Pair]:
     size = network.config.image_size[0]
-    data = UnseenChairs(size, min(_FINEST, size // 2))
+    data = UnseenObjects(size, min(_FINEST, size // 2))
     for number in range(pairs):
         # Every pair shows another chair; the angles of the turns follow each other.
         pair = data[number * (len(DIFFERENCES) + 1)]

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset, default_collate
 from gfla_cli.arrays import Image
 from gfla_cli.conditioning.structure import structure_of
 from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, ELEVATIONS, ViewAngles, azimuth_difference
-from gfla_cli.datasets.chairs import UnseenChairs
+from gfla_cli.datasets.chairs import UnseenObjects
 from gfla_cli.datasets.rendered_clips import UnseenBodies, UnseenFaces
 from gfla_cli.datasets.sample import ClipSample, ViewPair
 from gfla_cli.datasets.shapenet import ShapeNetPairs, find_file
@@ -39,7 +39,8 @@ from gfla_cli.training.tasks.view import ViewBatch, view_batch
 _PAIRS = 900  # unless a limit is given: 100 chairs, or as many draws from a list
 _BATCH = 6
 _TARGET = "target"
-_WHAT = "rendered chairs that no training sees"
+_CHAIRS = "rendered chairs that no training sees"
+_OBJECTS, _LISTED = "rendered objects of a folder", "pairs of the paper's list"
 HELD, REAL_FRAMES = "the source, held", "the real frames"
 _CLIPS = 20  # unless a limit is given
 _FRAMES = 12  # of a clip
@@ -60,20 +61,25 @@ class _Rendered(TestSet):
 
 
 class ViewPairs(_Rendered):
-    """View models and pairs of views: of the paper's test list, or of rendered chairs that no training sees."""
+    """View models and pairs of views: of the paper's test list, of rendered chairs, or of a folder of objects."""
 
     def __init__(
         self, models: Mapping[str, ViewSession], root: Path | None, device: torch.device, limit: int | None = None
     ) -> None:
-        """`models` by name, all of one frame size. `root`: the data of the paper's list, else chairs are rendered.
+        """`models` by name, all of one frame size.
 
+        `root`: the data of the paper's list, or a folder of .glb files that no training saw. Without it, chairs are
+        rendered.
         Raises DataError when `root` cannot be used.
         """
         self._models, self._root, self._device = models, root, device
         self.size = next(iter(models.values())).config.image_size
         self.total = limit or _PAIRS
+        self._listed = root is not None and not any(root.glob("*.glb"))
         self._data: Dataset[ViewPair] = (
-            UnseenChairs(self.size[0]) if root is None else ShapeNetPairs(find_file(root), "test", self.size)
+            ShapeNetPairs(find_file(root), "test", self.size)
+            if root is not None and self._listed
+            else UnseenObjects(self.size[0], folder=root)
         )
 
     def scores(self, *, with_real: bool) -> list[Score]:
@@ -90,7 +96,9 @@ class ViewPairs(_Rendered):
         return {"holes": hole_share(*images, batch.silhouettes[k])}
 
     def describe(self) -> tuple[dict[str, Any], str]:
-        return {"name": self._root.resolve().name if self._root else _WHAT, "what": _WHAT}, ""
+        if self._root is None:
+            return {"name": _CHAIRS, "what": _CHAIRS}, ""
+        return {"name": self._root.resolve().name, "what": _LISTED if self._listed else _OBJECTS}, ""
 
     def sheet(self, count: int) -> list[dict[str, Image]]:
         # Neighbouring pairs share an object, and every ninth turns by the same angle; a sheet should show many of both.
@@ -109,7 +117,7 @@ class ViewPairs(_Rendered):
             numbers=numbers,
             made={COPY: views.source_image} | {name: _turned(model, views) for name, model in self._models.items()},
             real=views.target_image,
-            silhouettes=[] if self._root is not None else [pair.target_mask for pair in pairs],
+            silhouettes=[] if self._listed else [pair.target_mask for pair in pairs],
             parts=[
                 str(round(azimuth_difference(source.azimuth, target.azimuth)))
                 for source, target in zip(_angles(views.source_code), _angles(views.target_code), strict=True)

@@ -12,9 +12,10 @@ from tiny_glb import glb_bytes
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
 from gfla_cli.conditioning.view_code import AZIMUTHS, CODE_LENGTH
-from gfla_cli.datasets.chairs import ChairPairs, ChairPlan, RenderedChairs, UnseenChairs, plan_with
+from gfla_cli.datasets.chairs import ChairPairs, ChairPlan, RenderedChairs, UnseenObjects, plan_with
 from gfla_cli.datasets.people import RenderedPeople, RenderPlan
 from gfla_cli.errors import DataError, UsageError
+from gfla_cli.synth.objects.objects import ObjectFolder
 from gfla_cli.training.data import open_training_data
 from gfla_cli.training.recipe import recipe
 
@@ -75,13 +76,24 @@ def test_extra_objects_mix_in_and_change_the_plan(tmp_path):
 
 
 def test_unseen_chairs_turn_by_every_angle():
-    data = UnseenChairs(32)
+    data = UnseenObjects(32)
     turned_by = []
     for pair in (data[i] for i in range(9)):
         source, target = (int(code[:18].argmax()) * 20 for code in (pair.source_code, pair.target_code))
         turned_by.append(min((source - target) % 360, (target - source) % 360))
     assert turned_by == list(range(20, 181, 20))
     assert np.array_equal(data[0].source_image, data[8].source_image)
+
+
+def test_unseen_objects_of_a_folder_are_measured(tmp_path):
+    (tmp_path / "a.glb").write_bytes(glb_bytes())
+    data = UnseenObjects(32, folder=tmp_path)
+    shape = ObjectFolder(tmp_path).sample(np.random.default_rng(0)).vertices.shape
+    assert data._sample(np.random.default_rng(1)).vertices.shape == shape
+    assert (data[3].target_mask > 0).any()
+    assert np.array_equal(data[3].source_image, UnseenObjects(32, folder=tmp_path)[3].source_image)
+    with pytest.raises(DataError, match=r"no \.glb files"):
+        UnseenObjects(32, folder=tmp_path / "none")
 
 
 def test_objects_are_the_files_of_a_folder_alone(tmp_path):

@@ -8,10 +8,11 @@ import pytest
 from chairs import TINY, write_shapenet
 from commands import refused
 from compared_pictures import plain_measures
+from tiny_glb import glb_bytes
 from tiny_models import CPU, save_tiny
 
 from gfla_cli.commands.options import print_table
-from gfla_cli.errors import BundleError
+from gfla_cli.errors import BundleError, DataError
 from gfla_cli.evaluation.report import score_tables
 from gfla_cli.evaluation.scores import ImageFigures, Score
 from gfla_cli.io.image import read_image
@@ -66,10 +67,24 @@ def test_two_models_of_one_name_are_told_apart(view_shelf, tmp_path):
 def test_shapenets_test_list_is_measured_too(view_shelf, tmp_path):
     pytest.importorskip("torchmetrics")
     write_shapenet(tmp_path)
-    scores, _ = measured([view_shelf / "tiny-view"], tmp_path, 2)
+    scores, test = measured([view_shelf / "tiny-view"], tmp_path, 2)
     assert scores[0].parts
+    assert test.describe()[0] == {"name": tmp_path.name, "what": "pairs of the paper's list"}
     with pytest.raises(BundleError, match="only view models"):
         measured([view_shelf / "tiny-pose"], tmp_path, 2)
+
+
+def test_objects_of_a_folder_are_measured_too(view_shelf, tmp_path):
+    pytest.importorskip("numba")
+    pytest.importorskip("torchmetrics")
+    (tmp_path / "box.glb").write_bytes(glb_bytes())
+    scores, test = measured([view_shelf / "tiny-view"], tmp_path, 2)
+    assert [len(score.images) for score in scores] == [2, 2]
+    assert "holes" in scores[1].images[0].figures
+    assert test.describe()[0] == {"name": tmp_path.name, "what": "rendered objects of a folder"}
+    (tmp_path / "box.glb").write_bytes(glb_bytes()[:50])
+    with pytest.raises(DataError, match=r"box\.glb"):
+        measured([view_shelf / "tiny-view"], tmp_path, 2)
 
 
 def test_view_scores_are_shown_as_tables(capsys):
