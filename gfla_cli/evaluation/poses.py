@@ -30,6 +30,7 @@ from gfla_cli.io.image import read_image, to_tensor, to_uint8
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.drawing import draw_pose
 from gfla_cli.person.pose import Pose, nearest_person
+from gfla_cli.pipelines.frame_layers import Layers, body_without_pattern, has_pattern
 from gfla_cli.pipelines.refinement import SourceHead
 from gfla_cli.training.tasks.pose import pose_batch
 
@@ -180,14 +181,21 @@ class PosePairs(TestSet):
                     made |= self._refined_heads(made, pair, read.source, rows)
         return {name: made[name] for name in self.rows}
 
-    def _of_pair(self, pair: PosePair, rows: Mapping[str, Session]) -> dict[str, Tensor]:
+    def _of_pair(self, pair: PosePair, rows: Mapping[str, Session], *, head: bool = False) -> dict[str, Tensor]:
+        """Every row's image of one pair; `head`: of a head that is generated from near."""
         batch = pose_batch(default_collate([pair]), self._config, self.placement.device)
         made = {}
         for name, model in rows.items():
             # A model without depth takes the first half of the structure channels.
             count = model.config.structure_channels
             inputs = batch.source_image, batch.source_structure[:, :count], batch.target_structure[:, :count]
-            made[name] = torch.from_numpy(model.image(*(x.cpu().numpy() for x in inputs))).clamp(-1, 1)
+            arrays = [x.cpu().numpy() for x in inputs]
+            if head or not has_pattern(model.config):
+                image = model.image(*arrays)[0]
+            else:
+                (image,), (planes,) = model.image_and_layers(*arrays)
+                image, _ = body_without_pattern(image, Layers.unpacked(planes))
+            made[name] = torch.from_numpy(image[None]).clamp(-1, 1)
         return made
 
     def _refined_heads(
@@ -205,7 +213,8 @@ class PosePairs(TestSet):
             source_points=head.source_points.copy(),
             target_points=head.target_points.copy(),
         )
-        drawn = self._of_pair(near, {name: model for name, model in rows.items() if model.config.refines_heads})
+        refining = {name: model for name, model in rows.items() if model.config.refines_heads}
+        drawn = self._of_pair(near, refining, head=True)
         return {n: to_tensor(head.paste(to_uint8(made[n]), to_uint8(image))) for n, image in drawn.items()}
 
     def _with_depths(self, name: str, image: Image, points: Points, detector: PersonDetector) -> NDArray[np.float32]:

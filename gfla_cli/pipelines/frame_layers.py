@@ -14,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import LAYERS, BoolArray, Float32Array, Image
+from gfla_cli.config import ModelConfig
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.geometry.paste import ramp
 from gfla_cli.person.body import body_reach, distance_from_body, torso_length
 from gfla_cli.person.pose import Pose
 
+# Weights of neighbouring pixels that remove waves of two and four pixels.
+_NO_PATTERN = np.array([1, 2, 2, 2, 1], np.float32) / 8
 _ENDS = tuple(accumulate(LAYERS.values()))[:-1]  # channels where the second to the last layer begin
 _MOVED = 0.03  # widths of the frame from which on a wrong place counts; at rest the source is right as it is
 SURE, LIKELY, UNLIKELY = 0.9, 0.5, 0.1  # values of the matte inside the subject, at its edge, and outside
@@ -141,6 +144,11 @@ class Layers(NamedTuple):
         parts = (np.ascontiguousarray(part.transpose(1, 2, 0)) for part in np.split(planes, _ENDS))
         drawn, share, residual, offset, matte = parts
         return cls(drawn, share[..., 0], residual, offset, matte[..., 0])
+
+    def without_pattern(self) -> Layers:
+        """The same without the pattern of four pixels that transposed convolutions leave in what was drawn."""
+        drawn = cv2.sepFilter2D(self.drawn, -1, _NO_PATTERN, _NO_PATTERN, borderType=cv2.BORDER_REPLICATE)
+        return self._replace(drawn=np.asarray(drawn, np.float32))
 
     def copied(self) -> Layers:
         """The same in memory of its own."""
@@ -437,6 +445,21 @@ class Layers(NamedTuple):
         everywhere = np.zeros_like(self.matte)
         everywhere[region] = moved
         return everywhere
+
+
+def has_pattern(config: ModelConfig) -> bool:
+    """Whether bodies that a model generates need `body_without_pattern`."""
+    return config.task == "pose" and config.pixel_blend
+
+
+def body_without_pattern(image: Float32Array, layers: Layers) -> tuple[Float32Array, Layers]:
+    """A generated body (3, H, W) and its layers, without the pattern of four pixels in what was drawn.
+
+    Not for heads that are generated from near: their eyes are hardly larger than the pattern.
+    """
+    smooth = layers.without_pattern()
+    change = (1 - layers.share[..., None]) * (smooth.drawn - layers.drawn)
+    return image + change.transpose(2, 0, 1), smooth
 
 
 def _nearest(cover: Float32Array) -> Float32Array:

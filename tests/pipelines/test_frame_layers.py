@@ -7,7 +7,22 @@ import pytest
 from generated_frames import FRAME, NOTHING_SEEN, drawn_before_grey, layers
 
 from gfla_cli.person.pose import Pose
-from gfla_cli.pipelines.frame_layers import BODY_STRETCH, HEAD_STRETCH, Layers, SourceFrame
+from gfla_cli.pipelines.frame_layers import BODY_STRETCH, HEAD_STRETCH, Layers, SourceFrame, body_without_pattern
+
+
+@pytest.mark.parametrize("period", [2, 4])
+def test_what_was_drawn_of_a_body_has_no_pattern_of_four_pixels(period):
+    wave = np.cos(np.arange(64) * 2 * np.pi / period).astype(np.float32)
+    smooth = np.linspace(-0.5, 0.5, 64, dtype=np.float32)[None, :, None].repeat(3, axis=2)
+    given = layers(share=0.25, residual=0.1, drawn=0.0)
+    for pattern in (wave, wave[:, None], wave * wave[:, None]):
+        drawn = given._replace(drawn=(smooth + 0.2 * pattern[..., None] + given.drawn).astype(np.float32))
+        image = drawn.mixed(NOTHING_SEEN).transpose(2, 0, 1)
+        image, clean = body_without_pattern(image, drawn)
+        inside = slice(4, -4), slice(4, -4)
+        np.testing.assert_allclose(clean.drawn[inside], (smooth + given.drawn)[inside], atol=1e-5)
+        np.testing.assert_allclose(image.transpose(1, 2, 0), clean.mixed(NOTHING_SEEN), atol=1e-5)
+        assert all(np.array_equal(a, b) for a, b in zip(drawn[1:], clean[1:], strict=True))
 
 
 def test_a_strip_beside_an_arm_stays_the_fringe_that_it_is():

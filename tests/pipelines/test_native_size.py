@@ -12,10 +12,11 @@ from tiny_models import save_tiny, tiny
 
 from gfla_cli.errors import UsageError
 from gfla_cli.geometry.crop import Crop
-from gfla_cli.io.image import read_image, write_image
+from gfla_cli.io.image import from_planes, read_image, write_image
 from gfla_cli.person.body import body_crop
 from gfla_cli.person.pose import Pose
 from gfla_cli.pipelines.canvas import Canvas
+from gfla_cli.pipelines.frame_layers import Layers, body_without_pattern
 from gfla_cli.pipelines.framing import LARGEST_FRAME, parse_background, parse_size
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
@@ -86,6 +87,21 @@ def test_the_result_is_the_whole_photograph_with_the_joints_in_its_pixels(model,
     np.testing.assert_array_equal(result.source_image, photograph)
     np.testing.assert_allclose(result.source_pose[:, :2], body().points[:, :2], atol=0.01)
     assert (result.image != photograph).any()
+
+
+def test_bodies_have_no_pattern_and_heads_keep_their_detail(model, plain, photograph):
+    for which, smoothed in ((model, True), (plain, False)):
+        one = which.prepare(photograph, body(shift=(15, 0)))
+        inputs = which._inputs([one])
+        (image,), (planes,) = which.session.image_and_layers(*inputs)
+        wanted = body_without_pattern(image, Layers.unpacked(planes))[0] if smoothed else image
+        (result,) = which.generate([one])
+        np.testing.assert_array_equal(result.frame.drawn, from_planes(wanted[None]))
+        assert (from_planes(wanted[None]) != from_planes(image[None])).any() == smoothed
+        if result.frame.head is not None:
+            head, drawn = result.frame.head
+            np.testing.assert_array_equal(drawn, from_planes(which.session.image(*which._inputs([head]))))
+    assert result.frame.head is not None
 
 
 def test_the_person_of_a_file_is_cut_out_once_for_all_poses(tmp_path, photograph):
