@@ -13,6 +13,7 @@ import numpy as np
 
 from gfla_cli.arrays import BoolArray, Float32Array, Image, median
 from gfla_cli.geometry.crop import Crop
+from gfla_cli.geometry.paste import ramp
 from gfla_cli.io.image import reduced
 from gfla_cli.pipelines.frame_layers import region_around
 from gfla_cli.pipelines.patches import PATCH, Places, matched, touched_by_patches
@@ -30,7 +31,12 @@ _CALM, _BUSY = 3.0, 6.0  # grey levels of detail up to which a wall is continued
 _WORTH = 0.02  # share of a hole from which it is worth the time to look for patches
 _PATCH_SIDES = 32, 64, 128  # pixels of the longer side at which patches are compared, coarse to fine
 _ROUNDS = 6, 3, 3  # of matching and mixing, for each of the sides
-_TONE = 2.5  # pixels at the last of these sides: blur of the tone of patches along the border of a hole
+_INSIDE = 0.99  # share of a smaller image's pixel that is in the hole
+_TONE = 6.0  # pixels at the last of these sides: blur of colours that tells a tone
+_OTHER_TONE = (
+    10,
+    30,
+)  # grey levels: patches whose tone differs by less keep it; by more, they take that of the surroundings
 
 
 def without_subject(image: Image, cover: Float32Array) -> Image:
@@ -170,17 +176,17 @@ def _missing_tone(smooth: Float32Array, hole: BoolArray, shifts: Float32Array) -
     """(h, w, 3): what patches lack to have the tone of what is around the hole, at the size of `shifts` (h, w, 2).
 
     Where nothing in the photograph fits, patches have another tone than their neighbourhood, and the old outline of the
-    subject would show. As in seamless cloning, the difference at the border is continued over the hole. It is blurred,
-    so that the texture of the patches stays. `smooth` (H, W, 3): the image, with its `hole` (H, W) filled smoothly.
+    subject would show. There they keep their detail, and take their blurred colours from the smooth filling.
+    `smooth` (H, W, 3): the image, with its `hole` (H, W) filled smoothly.
     """
     height, width = shifts.shape[:2]
     image = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_AREA)
-    inside = (cv2.resize(hole.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
-    border = (inside - cv2.erode(inside, np.ones((3, 3), np.uint8))).astype(np.float32)
+    share = cv2.resize(hole.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    inside = (share > _INSIDE).astype(np.float32)[..., None]  # elsewhere a pixel shows what is around, too
     patches = _patches(image, shifts, (slice(0, height), slice(0, width)))
-    difference = cv2.GaussianBlur((image - patches) * border[..., None], (0, 0), _TONE)
-    weight = cv2.GaussianBlur(border, (0, 0), _TONE)[..., None]
-    return smoothly_filled(np.asarray(difference / np.maximum(weight, 1e-6), np.float32), border == 0)
+    missing, weight = (cv2.GaussianBlur(part, (0, 0), _TONE) for part in ((image - patches) * inside, inside))
+    missing /= np.maximum(weight, 1e-3)[..., None]
+    return np.asarray(missing * ramp(np.abs(missing).max(axis=2), *_OTHER_TONE)[..., None], np.float32)
 
 
 def _nearest_two(at: Float32Array, count: int) -> list[tuple[Places, Float32Array]]:
