@@ -33,10 +33,8 @@ _PATCH_SIDES = 32, 64, 128  # pixels of the longer side at which patches are com
 _ROUNDS = 6, 3, 3  # of matching and mixing, for each of the sides
 _INSIDE = 0.99  # share of a smaller image's pixel that is in the hole
 _TONE = 6.0  # pixels at the last of these sides: blur of colours that tells a tone
-_OTHER_TONE = (
-    10,
-    30,
-)  # grey levels: patches whose tone differs by less keep it; by more, they take that of the surroundings
+# Grey levels: patches whose tone differs by less keep it; by more, they take that of what is around.
+_OTHER_TONE = 10, 30
 
 
 def without_subject(image: Image, cover: Float32Array) -> Image:

@@ -1,7 +1,7 @@
 """Shows what the shipped models make of a fixed set of images, and measures results at the size of the photograph.
 
     python tests/support/gallery.py FOLDER      writes FOLDER/index.html: source, pose, the network's frame, the result
-    python tests/support/gallery.py --measure   prints VGG19 distances of rendered pairs at 768 pixels
+    python tests/support/gallery.py --measure   prints VGG19 distances of rendered pairs at 768 and 256 pixels
     python tests/support/gallery.py --faces MODEL   prints those of talking faces at 512 pixels
     python tests/support/gallery.py --assets    makes the images of results in the README and on the pages anew
 
@@ -49,7 +49,7 @@ TILE, VIEW = 360, 200  # pixels of the height of an image in the README: of a pe
 FACE = 167  # pixels of the side of a face there; the whole portrait has 240
 AZIMUTHS = (0, 80, 120, 240, 300)  # of that chair
 SHOWN = 480  # pixels of the longer side on the page
-PAIRS, CLIPS = 16, 8
+PAIRS, CLIPS, SMALL = 16, 8, 40
 STILL = 0.02  # share of the frame by which joints of a nearly equal pose move at most
 BUSY = ("white", "grey", "gradient", "colour", "clutter")
 STYLE = "body{font:14px sans-serif;margin:24px}img{max-width:24vw;vertical-align:top}td{padding:4px}"
@@ -97,6 +97,15 @@ def nearly_equal() -> Iterator[Case]:
             break
 
 
+def small() -> Iterator[Case]:
+    """Test pairs of people-mini, which are as small as the network's frame."""
+    folder = SHARED / "people-mini"
+    rows = (folder / "fasion-pairs-test.csv").read_text(encoding="utf-8").split()[1:]
+    for number in np.linspace(0, len(rows) - 1, SMALL).astype(int):
+        source, target = (load_image(folder / "test" / name) for name in rows[number].split(","))
+        yield Case(rows[number], source, target, target)
+
+
 def enlarged(image: Image, shape: tuple[int, ...]) -> Image:
     """An image at the size (height, width) of another."""
     return np.asarray(cv2.resize(image, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC), np.uint8)
@@ -111,7 +120,12 @@ def measure() -> None:
         return metrics(*(torch.from_numpy(to_planes(image)) for image in (made, truth)))[0]["vgg"]
 
     typer.echo(f"VGG19 distance at {SIDE} px       copy   256 enlarged   native   native/enlarged")
-    for name, cases in (("people in another pose", rendered()), ("poses that hardly change", nearly_equal())):
+    sets = {
+        "people in another pose": rendered(),
+        "poses that hardly change": nearly_equal(),
+        "people-mini, 256 px": small(),
+    }
+    for name, cases in sets.items():
         found = []
         for case in cases:
             assert case.truth is not None
