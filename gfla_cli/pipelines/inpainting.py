@@ -27,14 +27,15 @@ _SIDEWAYS = 7, 3  # pixels, width and height: people are tall, and floors change
 _TONE_AROUND = 24.0  # grey levels: what differs by more from the filling is no grain
 
 _DETAIL = 4.0  # pixels at _SMOOTH_SIDE: sigma of the blur that leaves a calm wall as it is
-_CALM, _BUSY = 3.0, 6.0  # grey levels of detail up to which a wall is continued, and from which patches are copied
+_BUSY = 3, 6  # grey levels of detail up to which a wall is continued, and from which patches are copied
 _WORTH = 0.02  # share of a hole from which it is worth the time to look for patches
 _PATCH_SIDES = 32, 64, 128  # pixels of the longer side at which patches are compared, coarse to fine
 _ROUNDS = 6, 3, 3  # of matching and mixing, for each of the sides
 _INSIDE = 0.99  # share of a smaller image's pixel that is in the hole
 _TONE = 6.0  # pixels at the last of these sides: blur of colours that tells a tone
-# Grey levels: patches whose tone differs by less keep it; by more, they take that of what is around.
-_OTHER_TONE = 10, 30
+# Grey levels: patches whose tone differs by less keep it; by more, they take that of what is around. Then grey levels
+# of detail: below, things are blurred; above, there is a texture, such as books on a shelf, where any tone may be right.
+_OTHER_TONE, _TEXTURED = (10, 30), (8, 11)
 
 
 def without_subject(image: Image, cover: Float32Array) -> Image:
@@ -52,10 +53,12 @@ def without_subject(image: Image, cover: Float32Array) -> Image:
     smooth = _enlarged(small_filled, image, region)
     part, inside = image[region].astype(np.float32), hole[region]
     filling = smooth + _grain(part, inside > 0)
-    busy = _busy(small_filled, small_hole)
+    detail = _detail_around(small_filled, small_hole)
+    busy = ramp(detail, *_BUSY) * small_hole  # 1 where patches have to fill it
     if busy.sum() > _WORTH * small_hole.sum() and (shifts := _patch_shifts(image, hole > 0)) is not None:
         patches = _patches(image, shifts, region)
-        patches += _enlarged(_missing_tone(small_filled, small_hole, shifts), image, region)
+        tone = _missing_tone(small_filled, small_hole, shifts, 1 - ramp(detail, *_TEXTURED))
+        patches += _enlarged(tone, image, region)
         patches -= filling  # in place: large images have hundreds of megabytes
         patches *= _enlarged(busy, image, region)[..., None]
         filling += patches
@@ -109,16 +112,12 @@ def _grain(image: Float32Array, hole: BoolArray) -> Float32Array:
     return np.asarray(rng.standard_normal(image.shape, np.float32) * strength.astype(np.float32))
 
 
-def _busy(filled: Float32Array, hole: BoolArray) -> Float32Array:
-    """(H, W) in [0, 1]: how much detail is around each place of the hole; where it is 1, patches have to fill it.
-
-    `filled` (H, W, 3): the image, with its hole filled smoothly.
-    """
+def _detail_around(filled: Float32Array, hole: BoolArray) -> Float32Array:
+    """(H, W) grey levels of detail around each place. `filled` (H, W, 3): the image, with its hole filled smoothly."""
     detail = np.abs(filled - cv2.GaussianBlur(filled, (0, 0), _DETAIL)).mean(axis=2)
     detail = cv2.blur(detail, (2 * math.ceil(_DETAIL) + 1,) * 2)
     ring = cv2.dilate(hole.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0  # its detail is an edge of the filling
-    detail = smoothly_filled(np.asarray(detail, np.float32), ring)
-    return np.asarray(((detail - _CALM) / (_BUSY - _CALM)).clip(0, 1) * hole, np.float32)
+    return smoothly_filled(np.asarray(detail, np.float32), ring)
 
 
 def _patch_shifts(image: Image, hole: BoolArray) -> Float32Array | None:
@@ -170,12 +169,13 @@ def _patches(image: Image, shifts: Float32Array, region: tuple[slice, slice]) ->
     return result
 
 
-def _missing_tone(smooth: Float32Array, hole: BoolArray, shifts: Float32Array) -> Float32Array:
+def _missing_tone(smooth: Float32Array, hole: BoolArray, shifts: Float32Array, blurred: Float32Array) -> Float32Array:
     """(h, w, 3): what patches lack to have the tone of what is around the hole, at the size of `shifts` (h, w, 2).
 
     Where nothing in the photograph fits, patches have another tone than their neighbourhood, and the old outline of the
     subject would show. There they keep their detail, and take their blurred colours from the smooth filling.
-    `smooth` (H, W, 3): the image, with its `hole` (H, W) filled smoothly.
+    `smooth` (H, W, 3): the image, with its `hole` (H, W) filled smoothly; `blurred` (H, W) in [0, 1]: where it has no
+    texture.
     """
     height, width = shifts.shape[:2]
     image = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_AREA)
@@ -184,7 +184,9 @@ def _missing_tone(smooth: Float32Array, hole: BoolArray, shifts: Float32Array) -
     patches = _patches(image, shifts, (slice(0, height), slice(0, width)))
     missing, weight = (cv2.GaussianBlur(part, (0, 0), _TONE) for part in ((image - patches) * inside, inside))
     missing /= np.maximum(weight, 1e-3)[..., None]
-    return np.asarray(missing * ramp(np.abs(missing).max(axis=2), *_OTHER_TONE)[..., None], np.float32)
+    weight = ramp(np.abs(missing).max(axis=2), *_OTHER_TONE)
+    weight *= cv2.resize(blurred, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(missing * weight[..., None], np.float32)
 
 
 def _nearest_two(at: Float32Array, count: int) -> list[tuple[Places, Float32Array]]:
