@@ -34,7 +34,7 @@ _ROUNDS = 6, 3, 3  # of matching and mixing, for each of the sides
 _INSIDE = 0.99  # share of a smaller image's pixel that is in the hole
 _TONE = 6.0  # pixels at the last of these sides: blur of colours that tells a tone
 # Grey levels: patches whose tone differs by less keep it; by more, they take that of what is around. Then grey levels
-# of detail: below, things are blurred; above, there is a texture, such as books on a shelf, where any tone may be right.
+# of detail: below, things are blurred; above, there is a texture, such as a shelf of books: any tone may be right.
 _OTHER_TONE, _TEXTURED = (10, 30), (8, 11)
 
 
