@@ -22,7 +22,9 @@ from gfla_cli.geometry.crop import Crop
 from gfla_cli.synth.renderer.camera import view_rotation
 
 if TYPE_CHECKING:
-    from gfla_cli.synth.objects.objects import ObjectFolder, SolidObject
+    from gfla_cli.synth.objects.objects import SolidObject
+
+    _Sampler = Callable[[np.random.Generator], SolidObject]
 
 _OUTWARDS = 0.175  # units by which the points of a surface map lie in front of the surface, on average
 _SAME = 0.15  # surface points this close are the same point, in tenths of the frame
@@ -61,7 +63,7 @@ class RenderedChairs:
         """`extras` is a folder of .glb files; rendering raises DataError when one of them is not usable."""
         self.plan = plan
         self._extras_folder = extras
-        self._extras: ObjectFolder | None = None
+        self._extras: _Sampler | None = None
         kind = "chairs" if plan.extra_share < 1 else "objects"
         name = f"{kind}-{plan.objects}x{plan.elevations}x{plan.azimuths}"
         self.cache = RenderCache(folder, name, plan, plan.objects, self._render)
@@ -87,15 +89,11 @@ class RenderedChairs:
         return views, {"angles": np.array(angles, np.float32)}
 
     def _sample(self, rng: np.random.Generator) -> SolidObject:
-        from gfla_cli.synth.objects.chairs import sample_chair
-
         if self._extras_folder is None or rng.random() >= self.plan.extra_share:
-            return sample_chair(rng)
+            return _sampler(None)(rng)
         if self._extras is None:
-            from gfla_cli.synth.objects.objects import ObjectFolder
-
-            self._extras = ObjectFolder(self._extras_folder)
-        return self._extras.sample(rng)
+            self._extras = _sampler(self._extras_folder)
+        return self._extras(rng)
 
 
 def plan_with(extras: Path | None) -> ChairPlan:
@@ -213,7 +211,7 @@ class UnseenObjects(Dataset[ViewPair]):
         )
 
 
-def _sampler(folder: Path | None) -> Callable[[np.random.Generator], SolidObject]:
+def _sampler(folder: Path | None) -> _Sampler:
     """What draws a random object of a folder, or a random chair."""
     if folder is None:
         from gfla_cli.synth.objects.chairs import sample_chair

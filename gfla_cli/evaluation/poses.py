@@ -30,7 +30,8 @@ from gfla_cli.io.image import read_image, to_tensor, to_uint8
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.drawing import draw_pose
 from gfla_cli.person.pose import Pose, nearest_person
-from gfla_cli.pipelines.frame_layers import Layers, body_without_pattern, has_pattern
+from gfla_cli.pipelines.canvas import separates_people
+from gfla_cli.pipelines.frame_layers import Layers, body_without_pattern
 from gfla_cli.pipelines.refinement import SourceHead
 from gfla_cli.training.tasks.pose import pose_batch
 
@@ -188,12 +189,12 @@ class PosePairs(TestSet):
         for name, model in rows.items():
             # A model without depth takes the first half of the structure channels.
             count = model.config.structure_channels
-            inputs = batch.source_image, batch.source_structure[:, :count], batch.target_structure[:, :count]
-            arrays = [x.cpu().numpy() for x in inputs]
-            if head or not has_pattern(model.config):
-                image = model.image(*arrays)[0]
+            given = batch.source_image, batch.source_structure[:, :count], batch.target_structure[:, :count]
+            inputs = [x.cpu().numpy() for x in given]
+            if head or not separates_people(model.config):
+                (image,) = model.image(*inputs)
             else:
-                (image,), (planes,) = model.image_and_layers(*arrays)
+                (image,), (planes,) = model.image_and_layers(*inputs)
                 image, _ = body_without_pattern(image, Layers.unpacked(planes))
             made[name] = torch.from_numpy(image[None]).clamp(-1, 1)
         return made

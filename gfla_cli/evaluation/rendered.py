@@ -75,12 +75,12 @@ class ViewPairs(_Rendered):
         self._models, self._root, self._device = models, root, device
         self.size = next(iter(models.values())).config.image_size
         self.total = limit or _PAIRS
-        self._listed = root is not None and not any(root.glob("*.glb"))
-        self._data: Dataset[ViewPair] = (
-            ShapeNetPairs(find_file(root), "test", self.size)
-            if root is not None and self._listed
-            else UnseenObjects(self.size[0], folder=root)
-        )
+        self._data: Dataset[ViewPair]
+        if root is None or any(root.glob("*.glb")):
+            self._what = _CHAIRS if root is None else _OBJECTS
+            self._data = UnseenObjects(self.size[0], folder=root)
+        else:
+            self._what, self._data = _LISTED, ShapeNetPairs(find_file(root), "test", self.size)
 
     def scores(self, *, with_real: bool) -> list[Score]:
         return [Score(name, parted_by="difference") for name in (COPY, *self._models)]
@@ -96,9 +96,7 @@ class ViewPairs(_Rendered):
         return {"holes": hole_share(*images, batch.silhouettes[k])}
 
     def describe(self) -> tuple[dict[str, Any], str]:
-        if self._root is None:
-            return {"name": _CHAIRS, "what": _CHAIRS}, ""
-        return {"name": self._root.resolve().name, "what": _LISTED if self._listed else _OBJECTS}, ""
+        return {"name": self._root.resolve().name if self._root else self._what, "what": self._what}, ""
 
     def sheet(self, count: int) -> list[dict[str, Image]]:
         # Neighbouring pairs share an object, and every ninth turns by the same angle; a sheet should show many of both.
@@ -117,7 +115,7 @@ class ViewPairs(_Rendered):
             numbers=numbers,
             made={COPY: views.source_image} | {name: _turned(model, views) for name, model in self._models.items()},
             real=views.target_image,
-            silhouettes=[] if self._listed else [pair.target_mask for pair in pairs],
+            silhouettes=[] if self._what == _LISTED else [pair.target_mask for pair in pairs],
             parts=[
                 str(round(azimuth_difference(source.azimuth, target.azimuth)))
                 for source, target in zip(_angles(views.source_code), _angles(views.target_code), strict=True)

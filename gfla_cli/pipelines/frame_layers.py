@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import LAYERS, BoolArray, Float32Array, Image
-from gfla_cli.config import ModelConfig
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.geometry.paste import ramp
 from gfla_cli.person.body import body_reach, distance_from_body, torso_length
@@ -447,15 +446,11 @@ class Layers(NamedTuple):
         return everywhere
 
 
-def has_pattern(config: ModelConfig) -> bool:
-    """Whether bodies that a model generates need `body_without_pattern`."""
-    return config.task == "pose" and config.pixel_blend
-
-
 def body_without_pattern(image: Float32Array, layers: Layers) -> tuple[Float32Array, Layers]:
     """A generated body (3, H, W) and its layers, without the pattern of four pixels in what was drawn.
 
-    Not for heads that are generated from near: their eyes are hardly larger than the pattern.
+    For models that separate people (`canvas.separates_people`): others draw the whole image. Not for heads that are
+    generated from near: their eyes are hardly larger than the pattern.
     """
     smooth = layers.without_pattern()
     change = (1 - layers.share[..., None]) * (smooth.drawn - layers.drawn)
@@ -554,6 +549,12 @@ def whole_cells(region: tuple[slice, slice], cell: int) -> tuple[slice, slice]:
     """A region that holds the given one, in steps of `cell` pixels from the first pixel of the image."""
     rows, columns = (slice(part.start // cell * cell, -(-part.stop // cell) * cell) for part in region)
     return rows, columns
+
+
+def mean_near(image: Float32Array, known: Float32Array, sigma: float) -> Float32Array:
+    """(H, W, 3) means of what is known near each place; 0 far from it. `known` (H, W) in [0, 1]."""
+    weight = cv2.GaussianBlur(known, (0, 0), sigma)[..., None]
+    return np.asarray(cv2.GaussianBlur(image * known[..., None], (0, 0), sigma) / np.maximum(weight, 1e-3), np.float32)
 
 
 def spread(image: Float32Array, known: NDArray[np.bool_] | Float32Array) -> Float32Array:

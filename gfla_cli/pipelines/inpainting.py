@@ -15,7 +15,7 @@ from gfla_cli.arrays import BoolArray, Float32Array, Image, median
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.geometry.paste import ramp
 from gfla_cli.io.image import reduced
-from gfla_cli.pipelines.frame_layers import region_around
+from gfla_cli.pipelines.frame_layers import mean_near, region_around
 from gfla_cli.pipelines.patches import PATCH, Places, matched, touched_by_patches
 
 _GROWN = 0.012  # share of the longer side by which a hole is larger than the subject: soft edges and contact shadows
@@ -180,10 +180,9 @@ def _missing_tone(smooth: Float32Array, hole: BoolArray, shifts: Float32Array, b
     height, width = shifts.shape[:2]
     image = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_AREA)
     share = cv2.resize(hole.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    inside = (share > _INSIDE).astype(np.float32)[..., None]  # elsewhere a pixel shows what is around, too
+    inside = (share > _INSIDE).astype(np.float32)  # elsewhere a pixel shows what is around, too
     patches = _patches(image, shifts, (slice(0, height), slice(0, width)))
-    missing, weight = (cv2.GaussianBlur(part, (0, 0), _TONE) for part in ((image - patches) * inside, inside))
-    missing /= np.maximum(weight, 1e-3)[..., None]
+    missing = mean_near(image - patches, inside, _TONE)
     weight = ramp(np.abs(missing).max(axis=2), *_OTHER_TONE)
     weight *= cv2.resize(blurred, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(missing * weight[..., None], np.float32)

@@ -29,7 +29,7 @@ from gfla_cli.person.keypoint_files import is_pose_file, read_pose
 from gfla_cli.person.pose import Pose, WhichPerson, choose_person
 from gfla_cli.pipelines.canvas import Canvas, check_background, separates_people
 from gfla_cli.pipelines.compositing import ankles_in, composed
-from gfla_cli.pipelines.frame_layers import Layers, body_without_pattern, has_pattern
+from gfla_cli.pipelines.frame_layers import Layers, body_without_pattern
 from gfla_cli.pipelines.framing import Background, Size
 from gfla_cli.pipelines.inpainting import without_subject
 from gfla_cli.pipelines.refinement import CloseUp, HeadCrop, SourceHead, half_crops
@@ -308,7 +308,7 @@ class PoseTransfer:
                 self._generated(one, image, parts, within)
                 for one, ((image,), (parts,), within) in zip(prepared, found, strict=True)
             ]
-        if not layered and not has_pattern(self.session.config):
+        if not layered and not separates_people(self.session.config):
             return [_Generated(from_planes(planes[None])) for planes in self.session.image(*self._inputs(prepared))]
         images, layers = self.session.image_and_layers(*self._inputs(prepared))
         return [self._generated(*one) for one in zip(prepared, images, layers, strict=True)]
@@ -322,7 +322,7 @@ class PoseTransfer:
     ) -> _Generated:
         """From an image (3, H, W) and its layers (10, H, W)."""
         layers = Layers.unpacked(planes)
-        if has_pattern(self.session.config) and not isinstance(one, HeadCrop):
+        if separates_people(self.session.config) and not isinstance(one, HeadCrop):
             image, layers = body_without_pattern(image, layers)
         return _Generated(from_planes(image[None]), layers, inside)
 

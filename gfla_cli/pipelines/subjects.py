@@ -38,7 +38,7 @@ from gfla_cli.person.track_files import Kind
 from gfla_cli.pipelines.canvas import Canvas, check_background, separates_people
 from gfla_cli.pipelines.compositing import Poses, ankles_in, composed
 from gfla_cli.pipelines.driver import Shot
-from gfla_cli.pipelines.frame_layers import Layers, has_pattern
+from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.pipelines.framing import Background, Size
 from gfla_cli.pipelines.inbetween import most_between
 from gfla_cli.pipelines.refinement import HeadCrop, SourceHead
@@ -336,7 +336,7 @@ class BodySubject:
         """See Subject."""
         assert condition.body is not None
         layers = Layers.unpacked(self._clip.next(structure)[1][0]).around(condition.body)
-        if has_pattern(self._session.config):
+        if separates_people(self._session.config):
             layers = layers.without_pattern()
         poses = self._framed, condition.body.within_frame()
         head = condition.head

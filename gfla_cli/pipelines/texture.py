@@ -14,7 +14,16 @@ from gfla_cli.geometry.crop import Crop, Size, middle_of
 from gfla_cli.geometry.paste import ramp
 from gfla_cli.person.body import drawable, head_box, torso_length
 from gfla_cli.person.pose import Pose
-from gfla_cli.pipelines.frame_layers import LIKELY, SURE, Layers, SourceFrame, disc, region_around, whole_cells
+from gfla_cli.pipelines.frame_layers import (
+    LIKELY,
+    SURE,
+    Layers,
+    SourceFrame,
+    disc,
+    mean_near,
+    region_around,
+    whole_cells,
+)
 from gfla_cli.pipelines.hands import bare_hands, face_colour
 from gfla_cli.pipelines.mixing import reduced_by
 from gfla_cli.pipelines.patches import PATCH, Guide, Places, matched, touched_by_patches
@@ -92,8 +101,8 @@ def _filled(
     missing = (image - filled) / np.float32(127.5)
     # In a gap that the network doubts, it drew a mixture with some background: that does not count.
     trusted = ramp(matte, _DOUBTED, SURE)
-    tone = _blurred(missing, hole * trusted, _TONE * pixel).clip(-_MOST_TONE, _MOST_TONE)
-    other = trusted * np.sqrt(np.square(_blurred(missing, trusted, _NEAR * pixel)).mean(axis=2))
+    tone = mean_near(missing, hole * trusted, _TONE * pixel).clip(-_MOST_TONE, _MOST_TONE)
+    other = trusted * np.sqrt(np.square(mean_near(missing, trusted, _NEAR * pixel)).mean(axis=2))
     weight = cv2.GaussianBlur(hole * (1 - ramp(other, *_OTHER)), (0, 0), pixel)
     shown = filled / 127.5 - 1, _constant(offset) * hole, tone * hole[..., None], offset, weight
     return Layers(*(part.astype(np.float32) for part in shown))
@@ -153,15 +162,9 @@ def _enlarged(places: Places, size: tuple[int, ...]) -> Places:
     return np.asarray(larger + np.indices(size) % factor)
 
 
-def _blurred(image: Float32Array, known: Float32Array, sigma: float) -> Float32Array:
-    """(H, W, 3) means of what is known near each place. `known` (H, W) in [0, 1]."""
-    weight = cv2.GaussianBlur(known, (0, 0), sigma)[..., None]
-    return np.asarray(cv2.GaussianBlur(image * known[..., None], (0, 0), sigma) / np.maximum(weight, 1e-3), np.float32)
-
-
 def _colours(image: Float32Array, sure: Float32Array) -> Float32Array:
     """(H, W, 3) blurred brightness and hue of sure places, with their weights in the guide."""
-    known = _blurred(image, sure, _BLUR) / np.float32(255)
+    known = mean_near(image, sure, _BLUR) / np.float32(255)
     return np.asarray(cv2.cvtColor(known, cv2.COLOR_RGB2YCrCb) * 255 * (_BRIGHTNESS, _HUE, _HUE), np.float32)
 
 
