@@ -55,6 +55,8 @@ TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}  # largest allowed difference from torc
 # other one.
 _COUNTED = {"fp32": 0.999, "fp16": 0.999}
 
+_WORTH_A_NODE = 1024  # bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Graph:
@@ -351,6 +353,7 @@ def _without_weights(path: Path, graph: Graph, weights: Collection[str]) -> byte
 
     proto = onnx.load(path)
     inside = proto.graph
+    _expand_repeated(inside, weights)
     short = {name: name for name in (*graph.inputs, *graph.outputs, *weights, "")}
     constants: dict[bytes, str] = {}  # by their content: pixel grids are there many times
     for tensor in list(inside.initializer):
@@ -372,6 +375,33 @@ def _without_weights(path: Path, graph: Graph, weights: Collection[str]) -> byte
         for names in (node.input, node.output):
             names[:] = [short.setdefault(name, f"v{len(short)}") for name in names]
     return bytes(proto.SerializeToString())
+
+
+def _expand_repeated(graph: Any, weights: Collection[str]) -> None:
+    """Stores constants that repeat their values along an axis once, with a node that expands them.
+
+    ONNX Runtime does that while it loads a graph. A plane of ones is 256 kB otherwise.
+    """
+    import onnx
+
+    expanding = []
+    for tensor in list(graph.initializer):
+        if tensor.name in weights:
+            continue
+        values = onnx.numpy_helper.to_array(tensor)
+        once = values
+        for axis in range(values.ndim):
+            first = once.take([0], axis) if once.size else once
+            once = first if (once == first).all() else once
+        if values.nbytes - once.nbytes < _WORTH_A_NODE:
+            continue
+        name, stored, shape = tensor.name, f"{tensor.name}.once", f"{tensor.name}.shape"
+        tensor.CopyFrom(onnx.numpy_helper.from_array(once, stored))
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(values.shape, np.int64), shape))
+        expanding.append(onnx.helper.make_node("Expand", [stored, shape], [name]))
+    nodes = [*expanding, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _named_weights(content: bytes) -> list[str]:
