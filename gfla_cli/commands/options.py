@@ -34,7 +34,7 @@ Quiet = Annotated[bool, OutputOption("--quiet", "-q", help="Print result paths o
 AsJson = Annotated[bool, OutputOption("--json", help="Print results as JSON.")]
 Threads = Annotated[int | None, ExecutionOption(min=1, help="CPU threads; all by default.")]
 Crop = Annotated[bool, typer.Option(help="Crop around the person; --no-crop resizes the whole image.")]
-Align = Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")]
+Align = Annotated[bool, typer.Option(help="Give the pose the size, place and build of the source's body.")]
 RefineHead = Annotated[
     bool,
     typer.Option(

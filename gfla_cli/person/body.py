@@ -1,13 +1,11 @@
-"""Bodies: their size, the crops in which the network sees them, and the alignment of one body with another.
+"""Bodies: their size, and the crops in which the network sees them.
 
 The unit of length is the torso: from the neck to the middle of the hips, seen from the front.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -311,26 +309,6 @@ def drawable(places: ArrayLike, size: Size) -> NDArray[np.int32]:
     """(N, 2) places x, y as cv2 draws them in an image of `size`: whole, and not too far outside."""
     far = _FAR * max(size)
     return np.clip(places, -far, far).round().astype(np.int32)
-
-
-def aligned(target: Pose, source: Pose) -> Pose:
-    """The target pose at the size and the place of the source's body, in pixels of the source's image.
-
-    The torso length decides the scale. Two bodies with feet stand on the same ground, other bodies meet at the neck.
-    Joints may lie outside of the image.
-    """
-    wanted, found = torso_length(source), torso_length(target)
-    scale = wanted / found if wanted > 0 and found > 0 else 1.0
-    feet = has_feet(source) and has_feet(target)
-    place = anchor(source, feet=feet) - scale * anchor(target, feet=feet)
-    matrix = np.array([[scale, 0, place[0]], [0, scale, place[1]]])
-    moved = target.transformed(matrix, source.size)
-    if has_feet(target):
-        return moved
-    # A body that its own image cuts stays cut there, not where the source's image ends.
-    last = scale * (target.size[0] - 0.5) + place[1]
-    ground = math.floor(last + 1)
-    return replace(moved, size=(max(1, min(ground, source.size[0])), source.size[1]))
 
 
 def with_legs_of(pose: Pose, source: Pose) -> Pose:

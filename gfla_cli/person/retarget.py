@@ -1,18 +1,17 @@
-"""Retargeting: applies the motion of a driver's body or face to the body or face of a source."""
+"""Faces: applies the motion of a driver's face to the face of a source."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from gfla_cli.arrays import Float32Array, Float64Array, Points, median
-from gfla_cli.person.body import anchor, has_feet, torso_length
+from gfla_cli.person.body import torso_length
 from gfla_cli.person.face import EYES, LIPS, POINTS, RIGID, eye_openings, face_size, known_irises, mouth_opening
 from gfla_cli.person.pose import JOINTS, Pose
 
-_UPRIGHT = 80  # percentile of the torso's length: a leaning torso looks shorter than it is, never longer
 _ROUNDS = 4  # of reweighting in the robust fit
 _OUTLIER = 1.5  # median residuals; points further off get less weight
 _WIDEST = 1.6  # times the source's own opening: eyes do not open further
@@ -46,43 +45,6 @@ def jumped(before: Points, now: Points, seconds: float) -> bool:
     way = float(np.linalg.norm(median(now[there, :2] - before[there, :2]))) / max(sizes)
     ratio = max(sizes) / min(sizes)
     return way > _FARTHEST + _FASTEST * seconds or ratio > growth * (1 + seconds)
-
-
-class BodyMotion:
-    """Aligns all poses of a driver with the source. One scale and shift for the whole video keeps the motion steady.
-
-    `driving`: some poses of the driver, for instance of the first seconds. Torso lengths give the scale. Bodies that
-    mostly show their feet are aligned at the ankles, others at the neck. `absolute`: the driver keeps its place in the
-    image; only the image's height is scaled to that of the source.
-    """
-
-    def __init__(self, source: Pose, driving: Sequence[Pose], *, absolute: bool = False) -> None:
-        self._size = source.size
-        self._feet = has_feet(source) and 2 * sum(has_feet(pose) for pose in driving) > len(driving)
-        own = driving[0].size
-        if absolute:
-            scale = source.size[0] / own[0]
-            shift = np.array([(source.size[1] - scale * own[1]) / 2, 0])
-        else:
-            scale, shift = self._alignment(source, driving)
-        self._matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-        self._ground = round(scale * own[0] + float(shift[1]))
-
-    def _alignment(self, source: Pose, driving: Sequence[Pose]) -> tuple[float, Float64Array]:
-        lengths = [length for pose in driving if (length := torso_length(pose)) > 0]
-        wanted, found = torso_length(source), float(np.percentile(lengths, _UPRIGHT)) if lengths else 0.0
-        scale = wanted / found if wanted > 0 and found > 0 else 1.0
-        fitting = [pose for pose in driving if has_feet(pose)] if self._feet else driving
-        place = np.median([anchor(pose, feet=self._feet) for pose in fitting], axis=0)
-        return scale, anchor(source, feet=self._feet) - scale * place
-
-    def __call__(self, pose: Pose) -> Pose:
-        """The driver's pose in the source's image; joints may lie outside of it."""
-        moved = pose.transformed(self._matrix, self._size)
-        if has_feet(pose):
-            return moved
-        # A body that is cut by its own image stays cut there, not where the source's image ends.
-        return replace(moved, size=(max(1, min(self._ground, self._size[0])), self._size[1]))
 
 
 @dataclass(frozen=True, slots=True)

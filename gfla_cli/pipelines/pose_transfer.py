@@ -23,7 +23,8 @@ from gfla_cli.inference.session import Execution, open_session
 from gfla_cli.inference.visualize import Intermediates
 from gfla_cli.io.background import ProcessLock
 from gfla_cli.io.image import ImageSource, from_planes, image_name, load_image, to_planes
-from gfla_cli.person.body import aligned, body_crop, fitted_into_image, has_feet, with_legs_of
+from gfla_cli.person.body import body_crop, fitted_into_image, has_feet, with_legs_of
+from gfla_cli.person.body_motion import aligned
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
 from gfla_cli.person.pose import Pose, WhichPerson, choose_person
@@ -176,8 +177,8 @@ class PoseTransfer:
         or its (18, 3) points in pixels of the source. Images may be PIL images, tensors and bytes, see `load_image`.
         `crop`: by default the result is the whole source image with its person in the new pose. True gives the frame
         around the person alone; False stretches the whole image to the network's frame, as data sets want it.
-        `align`: give the target pose the size and place of the source's body; "placed": it has them, in pixels of the
-        source.
+        `align`: give the target pose the size, place and build of the source's body; "placed": it has them, in pixels
+        of the source.
         `refine_head`: draw a small head again at a larger scale, if the model was trained for it; this takes twice
         the time. `refine_body`: the same for the upper and the lower half of the body, where the result is much larger
         than the network's frame; this takes twice the time again.

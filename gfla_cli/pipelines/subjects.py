@@ -28,11 +28,12 @@ from gfla_cli.person.body import (
     image_limits,
     torso_length,
 )
+from gfla_cli.person.body_motion import BodyMotion
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.detect_face import FaceDetector, no_face
 from gfla_cli.person.face import cropped_face, face_crop, face_size
 from gfla_cli.person.pose import Pose, WhichPerson, choose_person
-from gfla_cli.person.retarget import BodyMotion, FaceMotion, best_reference
+from gfla_cli.person.retarget import FaceMotion, best_reference
 from gfla_cli.person.track import BodyFilter, OneEuro
 from gfla_cli.person.track_files import Kind
 from gfla_cli.pipelines.canvas import Canvas, check_background, separates_people

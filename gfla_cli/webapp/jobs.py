@@ -22,7 +22,8 @@ from gfla_cli.geometry.crop import Crop
 from gfla_cli.geometry.paste import Paster
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.io.video import VideoWriter
-from gfla_cli.person.body import aligned, body_crop, fitted_into_image, with_legs_of
+from gfla_cli.person.body import body_crop, fitted_into_image, with_legs_of
+from gfla_cli.person.body_motion import aligned
 from gfla_cli.person.detect_face import no_face
 from gfla_cli.person.face import EYES, POINTS, face_size
 from gfla_cli.person.pose import Pose, WhichPerson
@@ -108,7 +109,7 @@ class Made:
 
 
 def find_pose(model: PoseTransfer, image: Path, which: WhichPerson, onto: Path | None, notes: list[str]) -> Pose:
-    """The pose in an image or keypoint file; with `onto` at the size and place of the body in that image."""
+    """The pose in an image or keypoint file; with `onto` as the body in that image would take it."""
     pose = model.pose_of(image, which, notes)
     if onto is None:
         return pose

@@ -7,7 +7,8 @@ import pytest
 from drawn_landmarks import drawn_body
 
 from gfla_cli.errors import DetectionError
-from gfla_cli.person.body import aligned, anchor, body_box, body_crop, fitted_into_image, torso_length, with_legs_of
+from gfla_cli.person.body import anchor, body_box, body_crop, fitted_into_image, torso_length, with_legs_of
+from gfla_cli.person.body_motion import aligned
 from gfla_cli.person.pose import MISSING, Pose
 
 # A standing person, 100 px of torso: x, y of the 18 joints.

@@ -15,7 +15,8 @@ from gfla_cli.config import PRESETS, Level, ModelConfig, preset
 from gfla_cli.errors import ConfigError, DetectionError, LandmarkError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.networks.build import build
-from gfla_cli.person.body import aligned, body_crop
+from gfla_cli.person.body import body_crop
+from gfla_cli.person.body_motion import aligned
 from gfla_cli.person.keypoint_files import read_pose, read_poses, write_pose
 from gfla_cli.person.pose import Pose
 

@@ -13,8 +13,8 @@ from paths import ANNA
 from gfla_cli.errors import DetectionError, LandmarkError, MediaError, UsageError
 from gfla_cli.io.image import read_image
 from gfla_cli.person.body import torso_length
+from gfla_cli.person.body_motion import BodyMotion
 from gfla_cli.person.pose import MISSING, Pose
-from gfla_cli.person.retarget import BodyMotion
 from gfla_cli.person.track import BodyFilter, BodyTracker
 from gfla_cli.person.track_files import Track, read_track, write_track
 

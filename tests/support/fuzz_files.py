@@ -30,7 +30,8 @@ from gfla_cli.io.image import is_animated, read_image
 from gfla_cli.io.video import read_frames
 from gfla_cli.losses.image import load_vgg19
 from gfla_cli.networks.build import build
-from gfla_cli.person.body import aligned, body_crop
+from gfla_cli.person.body import body_crop
+from gfla_cli.person.body_motion import aligned
 from gfla_cli.person.keypoint_files import read_poses
 from gfla_cli.person.pose import Pose
 from gfla_cli.person.track_files import read_track

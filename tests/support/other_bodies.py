@@ -1,0 +1,82 @@
+"""Measures where the joints of a person should be in the pose of another person, and where `aligned` puts them.
+
+    python tests/support/other_bodies.py [PAIRS]
+
+Random people A and B are rendered in two poses. MediaPipe finds the joints of A in the first image, and those of B in
+the second. The truth is A in the pose of B, from the same side. Needs the pack of people beside the checkout.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import typer
+from paths import SHARED
+
+from gfla_cli.arrays import Float64Array
+from gfla_cli.person.body import anchor
+from gfla_cli.person.body_motion import aligned
+from gfla_cli.person.detect import PersonDetector
+from gfla_cli.person.pose import Pose
+from gfla_cli.synth.pack import Pack
+from gfla_cli.synth.people.character import Character, sample_character
+from gfla_cli.synth.people.views import Direction, Shot, View, aim_camera, photograph, pose_character, sample_shot
+from gfla_cli.synth.renderer.procedural import BackgroundKind
+from gfla_cli.synth.renderer.render import Scene, sample_scene
+
+_SIDE = 512
+_FIRST_SEED = 1000  # the weights of bones come from the seeds 0 to 119
+_DIRECTIONS: dict[Direction, float] = {"front": 0.6, "three_quarter": 0.25, "side": 0.05, "back": 0.1}
+_BACKGROUNDS: dict[BackgroundKind, float] = {"white": 0.5, "grey": 0.2, "gradient": 0.3}
+
+
+def main() -> None:
+    """Prints the mean distance from the truth in torso lengths."""
+    pack = Pack.load(SHARED / "humans")
+    errors = []
+    with PersonDetector() as detector:
+        for number in range(int(sys.argv[1]) if len(sys.argv) > 1 else 120):
+            found = _errors(pack, detector, _FIRST_SEED + number)
+            errors += [] if found is None else [found]
+    torsos, bones = np.nanmean(np.stack(errors), axis=(0, 2))
+    said = (
+        f"joints of {len(errors)} pairs, mean distance in torsos: {torsos:.3f} by torso lengths alone, {bones:.3f} now"
+    )
+    typer.echo(said)
+
+
+def _errors(pack: Pack, detector: PersonDetector, seed: int) -> Float64Array | None:
+    """(2, 18) distances of the joints, without and with depths; None where nobody is found."""
+    rng = np.random.default_rng(seed)
+    people = [sample_character(rng, pack) for _ in range(2)]
+    poses = [pack.poses.sample(rng, 0.8) for _ in range(2)]
+    shots = [sample_shot(rng, "full", directions=_DIRECTIONS) for _ in range(2)]
+    scene = sample_scene(rng, _SIDE, _BACKGROUNDS)
+    source, scale = _photograph(pack, people[0], poses[0], shots[0], scene)
+    driver, _ = _photograph(pack, people[1], poses[1], shots[1], scene)
+    view, other_scale = _photograph(pack, people[0], poses[1], shots[1], scene)
+    found = [detector.detect(one.image) for one in (source, driver)]
+    if not all(found):
+        return None
+    own, other = (max((person.pose for person in some), key=lambda pose: pose.prominence) for some in found)
+    points = np.column_stack([view.keypoints[:, :2] * scale / other_scale, view.keypoints[:, 0] >= 0])
+    truth = Pose(points.astype(np.float32), (_SIDE, _SIDE))
+    torso = np.linalg.norm(truth.points[1, :2] - truth.points[[8, 11], :2].mean(axis=0))
+    without = [replace(pose, depths=None) for pose in (other, own)]
+    made = [aligned(*without), aligned(other, own)]
+    places = [pose.points[:, :2] - anchor(pose, feet=True) for pose in (truth, *made)]
+    apart = np.linalg.norm(np.stack(places[1:]) - places[0], axis=2) / torso
+    return np.where(truth.present & made[0].present, apart, np.nan)
+
+
+def _photograph(pack: Pack, person: Character, pose: Float64Array, shot: Shot, scene: Scene) -> tuple[View, float]:
+    """An image, and the pixels of a decimetre in it."""
+    posed = pose_character(pack, person, pose)
+    camera = aim_camera(pack.skeleton, person, posed, shot, _SIDE)
+    return photograph(pack, person, posed, camera, scene), camera.scale_px
+
+
+if __name__ == "__main__":
+    main()
