@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.geometry.crop import Box, Crop, box_around, box_of, middle_of
+from gfla_cli.geometry.crop import Box, box_of
 from gfla_cli.io.background import Closeable, ProcessLock
 from gfla_cli.io.image import check_image
-from gfla_cli.person.body import torso_length
+from gfla_cli.person.cover import cover_of
 from gfla_cli.person.mediapipe import (
     LARGEST_SIDE,
     LOOK_SIDE,
@@ -31,7 +31,7 @@ from gfla_cli.person.mediapipe import (
     squares,
     whole,
 )
-from gfla_cli.person.pose import LEAST_CONFIDENCE, LIMBS, MISSING, Pose, extent
+from gfla_cli.person.pose import LEAST_CONFIDENCE, MISSING, Pose, extent
 
 _CUT_SIDE = 512  # pixels of a cut-out; the network inside sees 256
 _WIDE = 1.3  # width / height; wider images are also searched in squares side by side
@@ -51,10 +51,6 @@ _MIRRORED = [0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, *(mark + 1 if mark % 2 else mark 
 # Of 31 false or wrong detections 27 were above.
 _MOST_DISAGREEMENT = 0.18
 _LEAST_VISIBILITY = 0.9  # of the shoulders; 99 in 100 people have 0.98 or more
-_COVER_ROOM = 1.4  # side of the square that is searched for a person's pixels, in sides of the box of the joints
-_COVER_EDGE = 0.3, 0.7  # MediaPipe's values between which the edge of a person lies
-_HIDDEN = 0.7  # torso lengths around the limbs of a neighbour that may show the neighbour
-_BETWEEN = 0.1  # torso lengths over which the cover of a person fades towards a neighbour's
 _NEAR = 0.25  # torso lengths between two looks at a landmark; beyond it one of them is wrong, such as on the other leg
 _SAME_TORSO = 0.4  # of a torso's length: closer torsos are one person seen twice
 
@@ -122,26 +118,8 @@ class PersonDetector(Closeable):
         `pose`: the person's, in pixels of the image. MediaPipe shows one person of an image, and does not separate
         people who touch. So places nearer to the limbs of one of the `others` are hidden from it.
         """
-        left, top, right, bottom = pose.box
-        side = _COVER_ROOM * max(right - left, bottom - top, 1.0)
-        crop = Crop(box_around(middle_of(pose.box), side, side), (_CUT_SIDE, _CUT_SIDE))
-        part, own = crop.image(image), np.ones(crop.size, np.float32)
-        if others:
-            away = _from_limbs([other.cropped(crop) for other in others])
-            own = ((away - _from_limbs([pose.cropped(crop)])) / _BETWEEN + 0.5).clip(0, 1)
-            hidden = (own < 0.5) & (away < _HIDDEN)
-            part[hidden] = np.median(part[~hidden], axis=0)
         with self._lock:
-            answer = self._pose_network.process(part)
-        if not answer.segmentation_masks:
-            return None
-        mask = own * np.array(answer.segmentation_masks[0].numpy_view(), np.float32).reshape(crop.size)
-        region = crop.region(image.shape)
-        cover = np.zeros(image.shape[:2], np.float32)
-        if region is not None:
-            cover[region] = crop.uncropped(mask, region, beyond=0)
-        low, high = _COVER_EDGE
-        return ((cover - low) / (high - low)).clip(0, 1)
+            return cover_of(self._pose_network, image, pose, others)
 
     def _search_turned(self, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """The landmarks of all people. Images that seem to lie on a side or upside down are also searched upright."""
@@ -283,21 +261,6 @@ class TurnedFaces:
             image = turned(self._image, turns)
             self._found[turns] = faces_in(self._network, image, whole(image))
         return self._found[turns]
-
-
-def _from_limbs(people: Sequence[Pose]) -> NDArray[np.float32]:
-    """(H, W) distance from each pixel to the nearest limb of these people, in their torso lengths."""
-    import cv2
-
-    distances = []
-    for pose in people:
-        free = np.ones(pose.size, np.uint8)
-        for a, b in LIMBS:
-            if pose.present[a] and pose.present[b]:
-                start, end = ((round(float(x)), round(float(y))) for x, y in pose.points[[a, b], :2])
-                cv2.line(free, start, end, 0, 2)
-        distances.append(cv2.distanceTransform(free, cv2.DIST_L2, 5) / max(torso_length(pose), 1.0))
-    return np.asarray(np.min(distances, axis=0), np.float32)
 
 
 def _turns_of_body(landmarks: NDArray[np.float32]) -> int:

@@ -1,9 +1,10 @@
-"""Measures where the joints of a person should be in the pose of another person, and where `aligned` puts them.
+"""Measures on rendered people, of whom the truth is known, where gfla takes joints and outlines to be.
 
-    python tests/support/other_bodies.py [PAIRS]
+    python tests/support/measured_people.py [PAIRS]
 
 Random people A and B are rendered in two poses. MediaPipe finds the joints of A in the first image, and those of B in
-the second. The truth is A in the pose of B, from the same side. Needs the pack of people beside the checkout.
+the second. The truth of `aligned` is A in the pose of B, from the same side; that of the cover are the pixels of A in
+the first image. Needs the pack of people beside the checkout.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import typer
 from paths import SHARED
 
-from gfla_cli.arrays import Float64Array
+from gfla_cli.arrays import BoolArray, ByteArray, Float64Array
 from gfla_cli.person.body import anchor
 from gfla_cli.person.body_motion import aligned
 from gfla_cli.person.detect import PersonDetector
@@ -27,28 +29,30 @@ from gfla_cli.synth.renderer.procedural import BackgroundKind
 from gfla_cli.synth.renderer.render import Scene, sample_scene
 
 _SIDE = 512
+_OUTLINE = 8  # pixels
 _FIRST_SEED = 1000  # the weights of bones come from the seeds 0 to 119
 _DIRECTIONS: dict[Direction, float] = {"front": 0.6, "three_quarter": 0.25, "side": 0.05, "back": 0.1}
 _BACKGROUNDS: dict[BackgroundKind, float] = {"white": 0.5, "grey": 0.2, "gradient": 0.3}
 
 
 def main() -> None:
-    """Prints the mean distance from the truth in torso lengths."""
+    """Prints the mean errors."""
     pack = Pack.load(SHARED / "humans")
-    errors = []
+    joints, covers = [], []
     with PersonDetector() as detector:
         for number in range(int(sys.argv[1]) if len(sys.argv) > 1 else 120):
             found = _errors(pack, detector, _FIRST_SEED + number)
-            errors += [] if found is None else [found]
-    torsos, bones = np.nanmean(np.stack(errors), axis=(0, 2))
-    said = (
-        f"joints of {len(errors)} pairs, mean distance in torsos: {torsos:.3f} by torso lengths alone, {bones:.3f} now"
-    )
-    typer.echo(said)
+            if found is not None:
+                joints.append(found[0])
+                covers.append(found[1])
+    torsos, bones = np.nanmean(np.stack(joints), axis=(0, 2))
+    typer.echo(f"{len(joints)} pairs of rendered people")
+    typer.echo(f"joints, mean distance in torsos: {torsos:.3f} by torso lengths alone, {bones:.3f} by the build")
+    typer.echo(f"cover, mean error within {_OUTLINE} pixels of the outline: {np.mean(covers):.4f}")
 
 
-def _errors(pack: Pack, detector: PersonDetector, seed: int) -> Float64Array | None:
-    """(2, 18) distances of the joints, without and with depths; None where nobody is found."""
+def _errors(pack: Pack, detector: PersonDetector, seed: int) -> tuple[Float64Array, float] | None:
+    """(2, 18) distances of the joints, without and with depths, and that of the cover; None if no person is found."""
     rng = np.random.default_rng(seed)
     people = [sample_character(rng, pack) for _ in range(2)]
     poses = [pack.poses.sample(rng, 0.8) for _ in range(2)]
@@ -68,7 +72,15 @@ def _errors(pack: Pack, detector: PersonDetector, seed: int) -> Float64Array | N
     made = [aligned(*without), aligned(other, own)]
     places = [pose.points[:, :2] - anchor(pose, feet=True) for pose in (truth, *made)]
     apart = np.linalg.norm(np.stack(places[1:]) - places[0], axis=2) / torso
-    return np.where(truth.present & made[0].present, apart, np.nan)
+    cover = detector.cover(source.image, own)
+    outline = _outline(source.mask)
+    wrong = np.abs((0 if cover is None else cover) - source.mask / 255)[outline]
+    return np.where(truth.present & made[0].present, apart, np.nan), float(wrong.mean())
+
+
+def _outline(mask: ByteArray) -> BoolArray:
+    around = np.ones((2 * _OUTLINE + 1, 2 * _OUTLINE + 1), np.uint8)
+    return np.asarray(cv2.dilate(mask, around) != cv2.erode(mask, around))
 
 
 def _photograph(pack: Pack, person: Character, pose: Float64Array, shot: Shot, scene: Scene) -> tuple[View, float]:

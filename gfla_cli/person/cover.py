@@ -1,0 +1,115 @@
+"""Which pixels of an image show a person: MediaPipe's mask, led to the edges that the image has there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.arrays import Float32Array, Image
+from gfla_cli.geometry.crop import Crop, box_around, middle_of
+from gfla_cli.person.body import torso_length
+from gfla_cli.person.mediapipe import Network
+from gfla_cli.person.pose import LIMBS, Pose
+
+_ROOM = 1.4  # side of the square that is searched for a person's pixels, in sides of the box of the joints
+_SIDE = 512  # pixels of that square; the network inside sees 256
+_EDGE = 0.3, 0.7  # MediaPipe's values between which the edge of a person lies
+_HIDDEN = 0.7  # torso lengths around the limbs of a neighbour that may show the neighbour
+_BETWEEN = 0.1  # torso lengths over which the cover of a person fades towards a neighbour's
+_RADIUS = 4  # pixels of the square: an edge of the image that near to the mask's is the person's
+_CALM = 1e-4  # squared difference of colours in [0, 1]; what is smaller is noise
+_DOUBT = 0.15  # where the mask alone shows the person: enough to fill the background there, too
+_ISLAND, _ISLAND_EDGE = 0.03, 4  # share of a person that a small piece has at most; pixels of the square around it
+_SURE = 0.3, 0.7  # values of the result between which the edge lies
+
+
+def cover_of(network: Network, image: Image, pose: Pose, others: Sequence[Pose]) -> Float32Array | None:
+    """Where an image (H, W, 3) shows a person, (H, W) in [0, 1]; None when MediaPipe does not see the person there.
+
+    `network`: of `body_network`, with segmentation. See `PersonDetector.cover`.
+    """
+    left, top, right, bottom = pose.box
+    side = _ROOM * max(right - left, bottom - top, 1.0)
+    crop = Crop(box_around(middle_of(pose.box), side, side), (_SIDE, _SIDE))
+    part, own = crop.image(image), np.ones(crop.size, np.float32)
+    shown = part
+    if others:
+        away = _from_limbs([other.cropped(crop) for other in others])
+        own = ((away - _from_limbs([pose.cropped(crop)])) / _BETWEEN + 0.5).clip(0, 1)
+        hidden = (own < 0.5) & (away < _HIDDEN)
+        shown = part.copy()
+        shown[hidden] = np.median(part[~hidden], axis=0)
+    answer = network.process(shown)
+    if not answer.segmentation_masks:
+        return None
+    mask = own * _stretched(np.array(answer.segmentation_masks[0].numpy_view(), np.float32).reshape(crop.size), _EDGE)
+    cover = np.zeros(image.shape[:2], np.float32)
+    region = crop.region(image.shape)
+    if region is not None:
+        slopes = crop.uncropped(_slopes(mask, part), region, beyond=0)
+        led = slopes[..., 3]
+        for channel in range(3):
+            led += slopes[..., channel] * image[region][..., channel]
+        doubtful = _DOUBT * crop.uncropped(_with_islands(mask), region, beyond=0)
+        cover[region] = np.maximum(_stretched(led, _SURE), doubtful)
+    return cover
+
+
+def _stretched(values: Float32Array, limits: tuple[float, float]) -> Float32Array:
+    low, high = limits
+    return ((values - low) / (high - low)).clip(0, 1)
+
+
+def _with_islands(mask: Float32Array) -> Float32Array:
+    """A mask (H, W) with the small pieces that it encloses, which may be missed parts of the person.
+
+    The inside of a skirt, seen between two legs, would pass for the background, or for a shadow on it.
+    """
+    import cv2
+
+    person = cv2.dilate((mask > _DOUBT).astype(np.uint8), np.ones((2 * _ISLAND_EDGE + 1, 2 * _ISLAND_EDGE + 1)))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(1 - person)
+    island = (stats[:, cv2.CC_STAT_AREA] < _ISLAND * person.sum()) & (np.arange(count) > 0)
+    return np.asarray(np.maximum(mask, island.astype(np.float32)[labels]))
+
+
+def _slopes(mask: Float32Array, image: Image) -> Float32Array:
+    """(H, W, 4) how a mask (H, W) depends on the colours (H, W, 3) of its image around each place, and a constant.
+
+    This is a guided filter (He et al., Guided Image Filtering, 2013, Eq. 14 to 16). Since colours change slowly beside
+    edges, what it gives for a small image holds for a larger one.
+    """
+    import cv2
+
+    def mean(values: NDArray[Any]) -> Float32Array:
+        return np.asarray(cv2.blur(values, (2 * _RADIUS + 1, 2 * _RADIUS + 1), borderType=cv2.BORDER_REFLECT))
+
+    half = (mask.shape[1] // 2, mask.shape[0] // 2)
+    mask = cv2.resize(mask, half, interpolation=cv2.INTER_AREA)
+    colour = cv2.resize(image, half, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    middle, share = mean(colour), mean(mask)
+    together = mean(colour * mask[..., None]) - middle * share[..., None]
+    products = (colour[..., None] * colour[..., None, :]).reshape(*mask.shape, 9)
+    spread = np.stack([mean(products[..., k]) for k in range(9)], axis=-1).reshape(*mask.shape, 3, 3)
+    spread += _CALM * np.eye(3, dtype=np.float32) - middle[..., None] * middle[..., None, :]
+    slope = np.linalg.solve(spread, together[..., None])[..., 0]
+    constant = share - (slope * middle).sum(axis=2)
+    return mean(np.concatenate([slope / 255, constant[..., None]], axis=2))
+
+
+def _from_limbs(people: Sequence[Pose]) -> Float32Array:
+    """(H, W) distance from each pixel to the nearest limb of these people, in their torso lengths."""
+    import cv2
+
+    distances = []
+    for pose in people:
+        free = np.ones(pose.size, np.uint8)
+        for a, b in LIMBS:
+            if pose.present[a] and pose.present[b]:
+                start, end = ((round(float(x)), round(float(y))) for x, y in pose.points[[a, b], :2])
+                cv2.line(free, start, end, 0, 2)
+        distances.append(cv2.distanceTransform(free, cv2.DIST_L2, 5) / max(torso_length(pose), 1.0))
+    return np.asarray(np.min(distances, axis=0), np.float32)
