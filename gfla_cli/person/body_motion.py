@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gfla_cli.arrays import Float64Array, median
+from gfla_cli.geometry.paste import ramp
 from gfla_cli.person.body import anchor, has_feet, torso_length
 from gfla_cli.person.pose import Pose
 
 _UPRIGHT = 80  # percentile of the torso's length: a leaning torso looks shorter than it is, never longer
 _PLACE = [0, 1, 3]  # columns of joints with depths: x, y, depth
-_NECK, _SHOULDERS, _HIPS = 1, [2, 5], [8, 11]  # right, left
-_ARMS, _LEGS = ([3, 4], [6, 7]), ([9, 10], [12, 13])  # they move with the shoulders and the hips
+_NECK, _SHOULDERS, _HIPS, _WRISTS = 1, [2, 5], [8, 11], [4, 7]  # right, left
+_WITH_NECK = [0, 1, 2, 3, 4, 5, 6, 7, 14, 15, 16, 17]  # joints that move with the neck
+_WITH_SHOULDER, _WITH_HIP = ([2, 3, 4], [5, 6, 7]), ([8, 9, 10], [11, 12, 13])
 # Joints of the bones on the right and on the left, and how much they tell about the size of a body. The weights
 # are for joints that MediaPipe found in 120 pairs of rendered people.
 _BONES = (
@@ -27,12 +29,13 @@ _BONES = (
 )
 _WEIGHTS = np.array([weight for *_, weight in _BONES] + [1.0])
 _TRUNK = len(_BONES)  # the last one
-_UPPER = [0, 1, 2, 3, 4, 5, 6, 7, 14, 15, 16, 17]  # what moves with the neck
 _TRUSTED = 0.5  # share of a difference of trunks that is no error of the detector, for the same pairs
 _LEAST_WEIGHT = 0.8  # of all bones that both bodies show; with less the size comes from the torsos
-# Share of a squared width that lies in the image plane: below the first it is unknown, from the second on it is right.
+_AGREES = 1.5  # factor between both sizes; bones that differ by more have wrong depths
+# Shares of a squared width that lie in the image plane: below the first the width is unknown, above the second right.
 _TURNED, _FRONTAL = 0.6, 0.95
 _LEAST, _MOST = 0.7, 1.4  # limits of the factors
+_TOUCHING = 0.45, 0.25  # trunks between a wrist and the other one, or a hip: below the second they stay together
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,9 @@ class Build:
         With depths the lengths of bones are compared, else the lengths of the torsos.
         """
         known = [pose for pose in driving if pose.depths is not None]
+        torsos = _ratio_of_torsos(source, driving)
         if source.depths is None or not known:
-            return cls(_ratio_of_torsos(source, driving))
+            return cls(torsos)
         lengths, found = _lengths(source), np.stack([_lengths(pose) for pose in known])
         both = np.isfinite(lengths) & np.isfinite(found)  # (poses, bones, 2)
         own, other = (np.where(both, x, 0).sum(axis=2) for x in (lengths, found))
@@ -60,28 +64,60 @@ class Build:
         ratios = np.log(np.where(seen, own, 1) / np.where(seen, other, 1))
         compared = seen.any(axis=0)
         if _WEIGHTS[compared].sum() < _LEAST_WEIGHT:
-            return cls(_ratio_of_torsos(source, driving))
+            return cls(torsos)
         bones = np.array([median(x[there]) if there.any() else 0 for x, there in zip(ratios.T, seen.T, strict=True)])
         size = float(np.average(bones, weights=_WEIGHTS * compared))
+        if abs(size - math.log(torsos)) > math.log(_AGREES):
+            return cls(torsos)
         trunk = math.exp(_TRUSTED * (bones[_TRUNK] - size)) if compared[_TRUNK] else 1.0
         shoulders, hips = (_width_factor(source, known, pair, size) for pair in (_SHOULDERS, _HIPS))
         return cls(math.exp(size), *(min(max(factor, _LEAST), _MOST) for factor in (trunk, shoulders, hips)))
 
     def given_to(self, pose: Pose) -> Pose:
-        """A pose of the driver with the source's build, but in the driver's size. Limbs keep their directions."""
+        """A pose of the driver with the source's build, but in the driver's size.
+
+        Limbs keep their directions. Hands that touch each other or a hip stay there.
+        """
+        places = _places(pose)
+        shifts = np.zeros_like(places)
+        along = places[_NECK] - _middle(places[_HIPS])
+        shifts[_WITH_NECK] += (self.trunk - 1) * _known(along)
+        for middle, joints, factor in (
+            (places[_NECK], _WITH_SHOULDER, self.shoulders),
+            (_middle(places[_HIPS]), _WITH_HIP, self.hips),
+        ):
+            for limb in joints:
+                shifts[limb] += (factor - 1) * _known(places[limb[0]] - middle)
+        self._keep_touching(places, shifts)
         points = pose.deep_points.copy()
-        if self.trunk != 1 and pose.present[[_NECK, *_HIPS]].all():
-            upper = [joint for joint in _UPPER if pose.present[joint]]
-            along = points[_NECK, _PLACE] - points[_HIPS][:, _PLACE].mean(axis=0)
-            points[np.ix_(upper, _PLACE)] += (self.trunk - 1) * along
-        for pair, limbs, factor in ((_SHOULDERS, _ARMS, self.shoulders), (_HIPS, _LEGS, self.hips)):
-            if factor == 1 or not pose.present[pair].all():
-                continue
-            place = points[pair][:, _PLACE]
-            for joint, limb, shift in zip(pair, limbs, (factor - 1) * (place - place.mean(axis=0)), strict=True):
-                moved = [joint, *(part for part in limb if pose.present[part])]
-                points[np.ix_(moved, _PLACE)] += shift
+        points[:, _PLACE] += np.where(pose.present[:, None], shifts, 0)
         return Pose.of(points, pose.size)
+
+    def _keep_touching(self, places: Float64Array, shifts: Float64Array) -> None:
+        """Changes the shifts (18, 3) of wrists that are near each other or a hip, in place."""
+        trunk = float(np.linalg.norm(places[_NECK] - _middle(places[_HIPS])))
+        own = shifts.copy()
+        for (wrist, other), hip in zip((_WRISTS, _WRISTS[::-1]), _HIPS, strict=True):
+            for partner, goal in ((hip, own[hip]), (other, own[_WRISTS].mean(axis=0))):
+                way = float(np.linalg.norm(places[wrist] - places[partner]))
+                if trunk > 0 and math.isfinite(way):
+                    near = float(ramp(way / trunk, *_TOUCHING))
+                    shifts[wrist] += near * (goal - shifts[wrist])
+            shifts[wrist - 1] += (shifts[wrist] - own[wrist]) / 2  # the elbow
+
+
+def _middle(places: Float64Array) -> Float64Array:
+    """(3,) the mean of those of (2, 3) places that are known; NaN if none is."""
+    known = places[np.isfinite(places).all(axis=1)]
+    if not len(known):
+        return np.full(3, np.nan)
+    middle: Float64Array = known.mean(axis=0)
+    return middle
+
+
+def _known(vector: Float64Array) -> Float64Array:
+    """A vector, or 0 if it is unknown."""
+    return np.asarray(np.nan_to_num(vector))
 
 
 def _ratio_of_torsos(source: Pose, driving: Sequence[Pose]) -> float:
@@ -91,8 +127,9 @@ def _ratio_of_torsos(source: Pose, driving: Sequence[Pose]) -> float:
 
 
 def _places(pose: Pose) -> Float64Array:
-    """(18, 3) x, y, depth of the joints; NaN where they are missing."""
-    places = pose.deep_points[:, _PLACE].astype(np.float64)
+    """(18, 3) x, y, depth of the joints; NaN where they are missing. Unknown depths are 0."""
+    places = np.column_stack([pose.points[:, :2], np.zeros(18) if pose.depths is None else pose.depths])
+    places = places.astype(np.float64)
     places[~pose.present] = np.nan
     return places
 
@@ -102,7 +139,7 @@ def _lengths(pose: Pose) -> Float64Array:
     places = _places(pose)
     ends = np.array([bone[:2] for bone in _BONES])  # (5, 2, 2)
     bones = np.linalg.norm(places[ends[..., 0]] - places[ends[..., 1]], axis=2)
-    trunk = np.linalg.norm(places[_NECK] - places[_HIPS].mean(axis=0))
+    trunk = np.linalg.norm(places[_NECK] - _middle(places[_HIPS]))
     return np.concatenate([bones, [[trunk, trunk]]])
 
 
@@ -128,18 +165,7 @@ def aligned(target: Pose, source: Pose) -> Pose:
 
     Two bodies with feet stand on the same ground, other bodies meet at the neck. Joints may lie outside of the image.
     """
-    build = Build.of(source, [target])
-    target, scale = build.given_to(target), build.scale
-    feet = has_feet(source) and has_feet(target)
-    place = anchor(source, feet=feet) - scale * anchor(target, feet=feet)
-    matrix = np.array([[scale, 0, place[0]], [0, scale, place[1]]])
-    moved = target.transformed(matrix, source.size)
-    if has_feet(target):
-        return moved
-    # A body that its own image cuts stays cut there, not where the source's image ends.
-    last = scale * (target.size[0] - 0.5) + place[1]
-    ground = math.floor(last + 1)
-    return replace(moved, size=(max(1, min(ground, source.size[0])), source.size[1]))
+    return BodyMotion(source, [target])(target)
 
 
 class BodyMotion:
@@ -162,7 +188,7 @@ class BodyMotion:
             self._build = Build.of(source, driving)
             scale, shift = self._build.scale, self._shift(source, driving)
         self._matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-        self._ground = round(scale * own[0] + float(shift[1]))
+        self._ground = math.floor(scale * (own[0] - 0.5) + float(shift[1]) + 1)
 
     def _shift(self, source: Pose, driving: Sequence[Pose]) -> Float64Array:
         fitting = [pose for pose in driving if has_feet(pose)] if self._feet else driving

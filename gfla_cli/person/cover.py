@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.arrays import Float32Array, Image
+from gfla_cli.arrays import Float32Array, Image, median
 from gfla_cli.geometry.crop import Crop, box_around, middle_of
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.mediapipe import Network
@@ -19,11 +19,16 @@ _SIDE = 512  # pixels of that square; the network inside sees 256
 _EDGE = 0.3, 0.7  # MediaPipe's values between which the edge of a person lies
 _HIDDEN = 0.7  # torso lengths around the limbs of a neighbour that may show the neighbour
 _BETWEEN = 0.1  # torso lengths over which the cover of a person fades towards a neighbour's
-_RADIUS = 4  # pixels of the square: an edge of the image that near to the mask's is the person's
+# Of the guided filter, which works at half the size of the square:
+_RADIUS = 4  # pixels: an edge of the image that near to the mask's is the person's
 _CALM = 1e-4  # squared difference of colours in [0, 1]; what is smaller is noise
-_DOUBT = 0.15  # where the mask alone shows the person: enough to fill the background there, too
-_ISLAND, _ISLAND_EDGE = 0.03, 4  # share of a person that a small piece has at most; pixels of the square around it
-_SURE = 0.3, 0.7  # values of the result between which the edge lies
+_GUIDE_BLUR = 0.15  # of its pixels: the noise of a large photograph is finer
+_SURE = 0.3, 0.7  # values of its result between which the edge lies
+# Where the mask alone shows the person. It is above `frame_layers.UNLIKELY`: the background is filled there, too.
+_DOUBT = 0.15
+_ISLAND = 0.03  # share of a person that a small piece inside of it has at most
+_ISLAND_EDGE = 4  # pixels of the square by which the person is made larger before
+_ANOTHER = 24.0  # grey levels by which such a piece differs from the background
 
 
 def cover_of(network: Network, image: Image, pose: Pose, others: Sequence[Pose]) -> Float32Array | None:
@@ -31,6 +36,8 @@ def cover_of(network: Network, image: Image, pose: Pose, others: Sequence[Pose])
 
     `network`: of `body_network`, with segmentation. See `PersonDetector.cover`.
     """
+    from gfla_cli.geometry.paste import ramp  # it loads OpenCV, which takes a while
+
     left, top, right, bottom = pose.box
     side = _ROOM * max(right - left, bottom - top, 1.0)
     crop = Crop(box_around(middle_of(pose.box), side, side), (_SIDE, _SIDE))
@@ -45,42 +52,53 @@ def cover_of(network: Network, image: Image, pose: Pose, others: Sequence[Pose])
     answer = network.process(shown)
     if not answer.segmentation_masks:
         return None
-    mask = own * _stretched(np.array(answer.segmentation_masks[0].numpy_view(), np.float32).reshape(crop.size), _EDGE)
+    mask = own * ramp(np.array(answer.segmentation_masks[0].numpy_view(), np.float32).reshape(crop.size), *_EDGE)
     cover = np.zeros(image.shape[:2], np.float32)
     region = crop.region(image.shape)
     if region is not None:
         slopes = crop.uncropped(_slopes(mask, part), region, beyond=0)
-        led = slopes[..., 3]
+        guide, led = _calmed(image[region], 2 / crop.scale), slopes[..., 3]
         for channel in range(3):
-            led += slopes[..., channel] * image[region][..., channel]
-        doubtful = _DOUBT * crop.uncropped(_with_islands(mask), region, beyond=0)
-        cover[region] = np.maximum(_stretched(led, _SURE), doubtful)
+            led += slopes[..., channel] * guide[..., channel]
+        doubtful = _DOUBT * crop.uncropped(np.maximum(mask, own * _islands(mask, part)), region, beyond=0)
+        cover[region] = np.maximum(ramp(led, *_SURE), doubtful)
     return cover
 
 
-def _stretched(values: Float32Array, limits: tuple[float, float]) -> Float32Array:
-    low, high = limits
-    return ((values - low) / (high - low)).clip(0, 1)
+def _islands(mask: Float32Array, image: Image) -> Float32Array:
+    """(H, W) 1 on small pieces that a mask (H, W) encloses and that may be missed parts of the person, else 0.
 
-
-def _with_islands(mask: Float32Array) -> Float32Array:
-    """A mask (H, W) with the small pieces that it encloses, which may be missed parts of the person.
-
-    The inside of a skirt, seen between two legs, would pass for the background, or for a shadow on it.
+    The inside of a skirt, seen between two legs, would pass for the background, or for a shadow on it. A piece in
+    the colour of the background is a gap.
     """
     import cv2
 
-    person = cv2.dilate((mask > _DOUBT).astype(np.uint8), np.ones((2 * _ISLAND_EDGE + 1, 2 * _ISLAND_EDGE + 1)))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(1 - person)
-    island = (stats[:, cv2.CC_STAT_AREA] < _ISLAND * person.sum()) & (np.arange(count) > 0)
-    return np.asarray(np.maximum(mask, island.astype(np.float32)[labels]))
+    square = np.ones((2 * _ISLAND_EDGE + 1, 2 * _ISLAND_EDGE + 1), np.uint8)
+    person = cv2.dilate((mask > _DOUBT).astype(np.uint8), square)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(1 - person)
+    left, top, width, height, area = stats.T
+    enclosed = (left > 0) & (top > 0) & (left + width < mask.shape[1]) & (top + height < mask.shape[0])
+    near = (cv2.dilate(person, square) > person) & ~enclosed[labels]
+    islands = np.zeros(mask.shape, np.float32)
+    for number in np.flatnonzero(enclosed & (area < _ISLAND * person.sum())):
+        piece = labels == number
+        if not near.any() or np.abs(median(image[piece]) - median(image[near])).max() > _ANOTHER:
+            islands[piece] = 1
+    return islands
+
+
+def _calmed(image: Image, cell: float) -> Image:
+    """An image without the noise that is finer than a `cell` of the guided filter, in pixels of the image."""
+    import cv2
+
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), _GUIDE_BLUR * cell)) if cell > 1 else image
 
 
 def _slopes(mask: Float32Array, image: Image) -> Float32Array:
     """(H, W, 4) how a mask (H, W) depends on the colours (H, W, 3) of its image around each place, and a constant.
 
-    This is a guided filter (He et al., Guided Image Filtering, 2013, Eq. 14 to 16). Since colours change slowly beside
-    edges, what it gives for a small image holds for a larger one.
+    This is a guided filter (He et al., Guided Image Filtering, 2013, Eq. 14 to 16). What it gives for a
+    small image holds for a larger one, since it changes slowly from place to place.
     """
     import cv2
 

@@ -108,10 +108,7 @@ def _beside(layers: Layers, region: Region, seen: Float32Array, way: Float32Arra
     _, strip = LIMB_RING
     thick = cv2.morphologyEx(beside, cv2.MORPH_OPEN, disc(strip))
     inner = cv2.erode(subject, disc(2 * strip)) * beside
-    # Strips with the subject on both sides: a flow may miss an edge and reach the subject again.
-    between = cv2.morphologyEx(subject - beside, cv2.MORPH_CLOSE, disc(strip)) * beside
-    wrong = np.maximum(cv2.dilate(np.maximum(thick, inner), disc(_OUTLINE)), between)
-    return np.asarray(beside * wrong * (way < _STRAYED), np.uint8)
+    return np.asarray(beside * cv2.dilate(np.maximum(thick, inner), disc(_OUTLINE)) * (way < _STRAYED), np.uint8)
 
 
 def _between(vectors: Float32Array, known: Mask, zero: Mask) -> Float32Array:

@@ -70,6 +70,7 @@ def test_half_of_a_difference_of_trunks_counts_since_detectors_err_by_as_much():
     build = Build.of(pose(), [pose(built(trunk=1.2))])
     assert 1.04 < 1 / build.trunk < 1.12
     given = build.given_to(pose(built(trunk=1.2)))
+    assert given.points[1, 1] == pytest.approx(200 - build.trunk * 120, abs=0.01)
     np.testing.assert_array_equal(given.points[LEGS, 1], pose().points[LEGS, 1])
     np.testing.assert_allclose(given.points[14:, 1] - given.points[1, 1], STANDING[14:, 1] - 100, atol=1e-3)
 
@@ -101,8 +102,44 @@ def test_without_depths_the_torsos_decide_and_widths_stay():
     assert aligned(other, pose()).depths is None
 
 
+def test_a_missing_hip_or_shoulder_moves_nothing_else():
+    build = Build.of(pose(), [pose(built(1.3, 1.2, 1.2))])
+    whole = build.given_to(pose(built(1.3, 1.2, 1.2)))
+    for joint, others in ((8, [0, 1, 2, 5, 6, 7]), (5, [0, 1, 2, 3, 4])):
+        part = build.given_to(pose(built(1.3, 1.2, 1.2), missing=[joint]))
+        np.testing.assert_allclose(part.points[others], whole.points[others], atol=3)  # of a trunk of 120
+
+
+def test_hands_that_touch_stay_together():
+    clapping, akimbo = built(1.3, 1.3), built(1.0, 1.3)
+    clapping[[4, 7], :2] = (198, 150), (202, 150)
+    akimbo[[4, 7], :2] = akimbo[[8, 11], :2] + ((-5, -5), (5, -5))
+    together = Build.of(pose(), [pose(built(1.3, 1.3))]).given_to(pose(clapping))
+    assert np.linalg.norm(together.points[7, :2] - together.points[4, :2]) == pytest.approx(4, abs=1)
+    resting = Build.of(pose(), [pose(built(1.0, 1.3))]).given_to(pose(akimbo))
+    np.testing.assert_allclose(resting.points[[4, 7], :2] - resting.points[[8, 11], :2], ((-5, -5), (5, -5)), atol=1)
+
+
+def test_wrong_depths_do_not_change_the_size():
+    wild = STANDING.copy()
+    wild[:, 2] = np.random.default_rng(0).normal(0, 1000, 18)
+    assert Build.of(pose(), [pose(wild)]).scale == pytest.approx(1, rel=0.05)
+
+
+def test_poses_without_depths_are_given_the_build_that_others_told():
+    wide = built(1.3, 1.2)
+    motion = BodyMotion(pose(), [pose(wide, depths=False), pose(wide), pose(wide)])
+    np.testing.assert_allclose(motion(pose(wide, depths=False)).points, motion(pose(wide)).points, atol=1e-3)
+
+
+def test_a_driver_without_feet_meets_the_source_at_the_neck():
+    driving = [pose(built(trunk=1.3, scale=0.5), missing=LEGS)]
+    moved = BodyMotion(pose(), driving)(driving[0])
+    np.testing.assert_allclose(moved.points[1, :2], (200, 100), atol=1)
+
+
 def test_factors_have_limits():
-    build = Build.of(pose(), [pose(built(3.0, 0.2))])
+    build = Build.of(pose(), [pose(built(1.6, 0.6))])
     assert (build.shoulders, build.hips) == (0.7, 1.4)
 
 

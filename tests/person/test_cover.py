@@ -17,12 +17,12 @@ BODY = np.zeros(SIZE, np.float32)
 BODY[60:300, 100:200] = 1
 
 
-def network_that_sees(shown):
-    """A network whose mask of the square around POSE is `shown` (H, W), in pixels of the image."""
+def network_that_sees(shown, factor=1):
+    """A network whose mask of the square around POSE is `shown` (H, W). Both are larger by a factor."""
 
     def process(square):
-        side = 1.4 * 260  # of the box of the joints
-        left, top = 150 + 0.5 - side / 2, 180 + 0.5 - side / 2
+        side = 1.4 * 260 * factor  # of the box of the joints
+        left, top = 150 * factor - side / 2, 180 * factor - side / 2
         scale = square.shape[0] / side
         mask = cv2.warpAffine(shown, np.array([[scale, 0, -left * scale], [0, scale, -top * scale]]), square.shape[:2])
         return SimpleNamespace(segmentation_masks=[SimpleNamespace(numpy_view=lambda: mask)])
@@ -54,11 +54,33 @@ def test_where_the_image_has_no_edge_the_mask_stays():
 
 
 def test_small_pieces_inside_a_person_are_no_background():
-    gap, hem = BODY.copy(), BODY.copy()
-    gap[150:250, 130:170] = 0
-    hem[200:220, 140:160] = 0
-    assert cover_of(network_that_sees(hem), photograph(), POSE, [])[210, 150] > 0.1
-    assert cover_of(network_that_sees(gap), photograph(wall=(40, 60, 90)), POSE, [])[200, 150] == 0
+    """But large ones are, and those that reach the border, and those in the colour of the wall."""
+
+    def doubt(rows, columns, image):
+        mask = BODY.copy()
+        mask[rows, columns] = 0
+        middle = (rows.start + rows.stop) // 2, (columns.start + columns.stop) // 2
+        return cover_of(network_that_sees(mask), image, POSE, [])[middle]
+
+    small = slice(200, 226), slice(137, 163)
+    hem, gap = photograph(), photograph()
+    hem[small], gap[small] = (120, 20, 120), (220, 220, 215)
+    assert doubt(*small, hem) == pytest.approx(0.15, abs=0.01)
+    assert doubt(*small, gap) == 0
+    large = slice(150, 250), slice(125, 175)
+    hem[large] = 120, 20, 120
+    assert doubt(*large, hem) == 0
+
+
+def test_noise_of_a_large_photograph_leaves_no_specks():
+    image = photograph((120, 120, 120), (135, 135, 135))
+    large = cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST).astype(np.float32)
+    large = (large + np.random.default_rng(0).normal(0, 12, large.shape)).clip(0, 255).astype(np.uint8)
+    shown = cv2.resize(coarse(BODY), None, fx=4, fy=4)
+    pose = Pose(POSE.points * np.float32((4, 4, 1)), (4 * SIZE[0], 4 * SIZE[1]))
+    cover = cover_of(network_that_sees(shown, 4), large, pose, [])
+    inside = cv2.erode(cv2.resize(BODY, None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST), np.ones((25, 25))) > 0
+    assert np.quantile(cover[inside], 0.001) > 0.8
 
 
 def test_an_image_without_a_mask_has_no_cover():
