@@ -110,7 +110,7 @@ def _middle(places: Float64Array) -> Float64Array:
     """(3,) the mean of those of (2, 3) places that are known; NaN if none is."""
     known = places[np.isfinite(places).all(axis=1)]
     if not len(known):
-        return np.full(3, np.nan)
+        return np.array([math.nan] * 3)
     middle: Float64Array = known.mean(axis=0)
     return middle
 
