@@ -111,13 +111,12 @@ def _middle(places: Float64Array) -> Float64Array:
     known = places[np.isfinite(places).all(axis=1)]
     if not len(known):
         return np.array([math.nan] * 3)
-    middle: Float64Array = known.mean(axis=0)
-    return middle
+    return np.asarray(known.mean(axis=0), np.float64)
 
 
 def _known(vector: Float64Array) -> Float64Array:
     """A vector, or 0 if it is unknown."""
-    return np.asarray(np.nan_to_num(vector))
+    return np.where(np.isfinite(vector), vector, 0.0)
 
 
 def _ratio_of_torsos(source: Pose, driving: Sequence[Pose]) -> float:
@@ -128,8 +127,10 @@ def _ratio_of_torsos(source: Pose, driving: Sequence[Pose]) -> float:
 
 def _places(pose: Pose) -> Float64Array:
     """(18, 3) x, y, depth of the joints; NaN where they are missing. Unknown depths are 0."""
-    places = np.column_stack([pose.points[:, :2], np.zeros(18) if pose.depths is None else pose.depths])
-    places = places.astype(np.float64)
+    places = np.zeros((len(pose.points), 3))
+    places[:, :2] = pose.points[:, :2]
+    if pose.depths is not None:
+        places[:, 2] = pose.depths
     places[~pose.present] = np.nan
     return places
 
