@@ -54,8 +54,7 @@ TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}  # largest allowed difference from torc
 # Share of the values that count. By rounding, a place between two parts of a body or face may take its pixel from the
 # other one.
 _COUNTED = {"fp32": 0.999, "fp16": 0.999}
-
-_WORTH_A_NODE = 1024  # bytes
+_WORTH_A_NODE = 1024  # bytes that are saved by a constant that is stored once and expanded
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,22 +88,23 @@ class Build:
         ):
             for limb in joints:
                 shifts[limb] += (factor - 1) * _known(places[limb[0]] - middle)
-        self._keep_touching(places, shifts)
+        _keep_touching(places, shifts)
         points = pose.deep_points.copy()
         points[:, _PLACE] += np.where(pose.present[:, None], shifts, 0)
         return Pose.of(points, pose.size)
 
-    def _keep_touching(self, places: Float64Array, shifts: Float64Array) -> None:
-        """Changes the shifts (18, 3) of wrists that are near each other or a hip, in place."""
-        trunk = float(np.linalg.norm(places[_NECK] - _middle(places[_HIPS])))
-        own = shifts.copy()
-        for (wrist, other), hip in zip((_WRISTS, _WRISTS[::-1]), _HIPS, strict=True):
-            for partner, goal in ((hip, own[hip]), (other, own[_WRISTS].mean(axis=0))):
-                way = float(np.linalg.norm(places[wrist] - places[partner]))
-                if trunk > 0 and math.isfinite(way):
-                    near = float(ramp(way / trunk, *_TOUCHING))
-                    shifts[wrist] += near * (goal - shifts[wrist])
-            shifts[wrist - 1] += (shifts[wrist] - own[wrist]) / 2  # the elbow
+
+def _keep_touching(places: Float64Array, shifts: Float64Array) -> None:
+    """Changes the shifts (18, 3) of wrists that are near each other or a hip, in place."""
+    trunk = float(np.linalg.norm(places[_NECK] - _middle(places[_HIPS])))
+    own = shifts.copy()
+    for (wrist, other), hip in zip((_WRISTS, _WRISTS[::-1]), _HIPS, strict=True):
+        for partner, goal in ((hip, own[hip]), (other, own[_WRISTS].mean(axis=0))):
+            way = float(np.linalg.norm(places[wrist] - places[partner]))
+            if trunk > 0 and math.isfinite(way):
+                near = float(ramp(way / trunk, *_TOUCHING))
+                shifts[wrist] += near * (goal - shifts[wrist])
+        shifts[wrist - 1] += (shifts[wrist] - own[wrist]) / 2  # the elbow
 
 
 def _middle(places: Float64Array) -> Float64Array:

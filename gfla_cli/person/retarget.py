@@ -1,4 +1,4 @@
-"""Faces: applies the motion of a driver's face to the face of a source."""
+"""Faces: applies the motion of a driver's face to the face of a source. Also: whether a face or body jumped."""
 
 from __future__ import annotations
 
