@@ -65,8 +65,15 @@ def test_a_person_takes_the_pose_and_keeps_the_clothes():
 def test_bf16_does_not_change_the_picture_visibly():
     exact, fast = (PoseTransfer("pose-people", device="cpu", precision=p) for p in ("fp32", "bf16"))
     ready = exact.prepare(ROOT / "assets" / "cleo.jpg", ANNA)
-    wanted, found = (model.generate([ready])[0].image.astype(np.float64) for model in (exact, fast))
-    assert np.mean((wanted - found) ** 2) < 255**2 / 10 ** (40 / 10)  # a PSNR of 40 dB
+    wanted, found = (model.generate([ready])[0] for model in (exact, fast))
+    drawn, image = (
+        (a.astype(np.float64) - b) ** 2
+        for a, b in ((wanted.frame.image, found.frame.image), (wanted.image, found.image))
+    )
+    most = 255**2 / 10 ** (40 / 10)  # a PSNR of 40 dB
+    assert drawn.mean() < most
+    # Which patches continue the stripes of a shirt that an arm has hidden is a choice between equal ones.
+    assert np.sort(image.max(axis=2), axis=None)[: int(0.97 * image[..., 0].size)].mean() < most / 10
 
 
 @pytest.mark.shared

@@ -96,6 +96,11 @@ def test_a_bundle_without_a_graph_takes_that_of_the_same_network(copied):
     assert fitting_graph(copied) == POSE / GRAPH
 
 
+def test_models_of_the_same_network_share_a_graph():
+    assert fitting_graph(MODELS / "view-cars") == MODELS / "view-chairs" / GRAPH
+    assert isinstance(open_session("view-cars", "view", device="cpu", threads=1), OnnxView)
+
+
 def test_a_graph_of_another_network_is_left_alone(copied):
     config = (copied / CONFIG).read_text(encoding="utf-8")
     (copied / CONFIG).write_text(config.replace('"heatmap_sigma": 6.0', '"heatmap_sigma": 7.0'), encoding="utf-8")

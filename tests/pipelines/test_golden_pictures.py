@@ -34,13 +34,18 @@ def talking():
         return [frame.image for frame in animation][-1]
 
 
-def turned():
+def turned(model, image, azimuth):
     from gfla_cli import ViewSynthesizer
 
-    return ViewSynthesizer(device="cpu").render(ROOT / "assets/armchair.jpg", [60]).images[0]
+    return ViewSynthesizer(model, device="cpu").render(ROOT / "assets" / image, [azimuth]).images[0]
 
 
-MADE = {"pose-people": posed, "face-people": talking, "view-chairs": turned}
+MADE = {
+    "pose-people": posed,
+    "face-people": talking,
+    "view-chairs": functools.partial(turned, "view-chairs", "armchair.jpg", 60),
+    "view-cars": functools.partial(turned, "view-cars", "van.jpg", 80),
+}
 
 
 def small(image):
