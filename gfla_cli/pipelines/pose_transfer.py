@@ -458,4 +458,4 @@ def _check_joints(poses: tuple[Pose, Pose], notes: list[str]) -> None:
         if joints < _FEW_JOINTS:
             notes.append(f"only {joints} of 18 joints of the {role} are visible; expect a poor image")
         elif not has_feet(pose):
-            notes.append(f"the {role} shows no feet, so the result is cut there, too")
+            notes.append(f"the {role} shows no feet in the frame, so the result is cut there, too")

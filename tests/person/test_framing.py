@@ -7,7 +7,15 @@ import pytest
 from drawn_landmarks import drawn_body
 
 from gfla_cli.errors import DetectionError
-from gfla_cli.person.body import anchor, body_box, body_crop, fitted_into_image, torso_length, with_legs_of
+from gfla_cli.person.body import (
+    anchor,
+    body_box,
+    body_crop,
+    fitted_into_image,
+    image_limits,
+    torso_length,
+    with_legs_of,
+)
 from gfla_cli.person.body_motion import aligned
 from gfla_cli.person.pose import MISSING, Pose
 
@@ -86,6 +94,18 @@ def test_the_frame_of_a_raised_arm_holds_the_hand():
     reaching[4, :2] = 120, -60
     frame = body_crop([person(), Pose(reaching, SIZE)], (256, 256), 1.0)
     assert Pose(reaching, SIZE).cropped(frame).within_frame().present[4]
+
+
+def test_a_head_that_leans_forward_and_is_whole_is_not_cut():
+    """Above the neck a head would reach further than the image."""
+    leaning = person().points.copy()
+    leaning[:, 1] -= 30
+    leaning[[0, 14, 15, 16, 17], 1] += 25  # the nose is 41 pixels below the image's border
+    first, _ = image_limits(Pose(leaning, SIZE))
+    assert first[1] == 0
+    upright = leaning.copy()
+    upright[[0, 14, 15, 16, 17], 1] -= 25
+    assert image_limits(Pose(upright, SIZE))[0][1] < -5
 
 
 @pytest.mark.parametrize("far", [1e5, 3e38])

@@ -236,13 +236,13 @@ def lacking(image, place, floor):
 
 
 def test_the_shadow_of_a_photograph_moves_with_its_person(transfer):
-    result = transfer.transfer(BEN, ANNA)  # the right foot goes up by 51 pixels
+    result = transfer.transfer(BEN, ANNA)  # the right foot goes up by 37 pixels
     old, new = (pose[ANKLES[0], :2] + (-35, 8) for pose in (result.source_pose, result.target_pose))
     assert lacking(result.source_image, old, 254) > 25
     assert lacking(result.image, new, 254) > 25
-    below = old + np.array([0, 18])  # where the shadow at its new place has ended
+    below = old + np.array([0, 30])  # where the shadow at its new place has ended
     assert lacking(result.image, below, 254) < 3
-    assert lacking(result.source_image, below, 254) > 10
+    assert lacking(result.source_image, below, 254) > 40
 
 
 def test_in_a_frame_of_the_photograph_the_shadow_is_the_same(transfer):
