@@ -449,6 +449,7 @@ def _said_about_size(source_crop: Crop, size: Size) -> list[str]:
 
 def _check_joints(poses: tuple[Pose, Pose], notes: list[str]) -> None:
     """Raises DetectionError for poses with too few joints. Notes poses that the model was not trained for."""
+    cut = False
     for pose, role in zip(poses, ("source", "target"), strict=True):
         joints = int(pose.present.sum())
         if joints < _FEWEST_JOINTS:
@@ -457,5 +458,6 @@ def _check_joints(poses: tuple[Pose, Pose], notes: list[str]) -> None:
             )
         if joints < _FEW_JOINTS:
             notes.append(f"only {joints} of 18 joints of the {role} are visible; expect a poor image")
-        elif not has_feet(pose):
-            notes.append(f"the {role} shows no feet in the frame, so the result is cut there, too")
+        elif not has_feet(pose) and not cut:  # where the source is cut, the target is
+            cut = True
+            notes.append(f"the {role} shows no feet, so the result is cut there, too")

@@ -14,7 +14,7 @@ from gfla_cli.errors import UsageError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.image import from_planes, read_image, write_image
 from gfla_cli.person.body import body_crop
-from gfla_cli.person.pose import Pose
+from gfla_cli.person.pose import MISSING, Pose
 from gfla_cli.pipelines.canvas import Canvas
 from gfla_cli.pipelines.frame_layers import Layers, body_without_pattern
 from gfla_cli.pipelines.framing import LARGEST_FRAME, parse_background, parse_size
@@ -184,6 +184,14 @@ def test_a_source_with_less_detail_than_the_result_is_said(model, photograph, mo
     notes = model.prepare(scale.image(photograph), small, size=size).notes
     assert [note for note in notes if "enlarges" in note] == [note for note in notes if said and said in note]
     assert any("enlarges" in note for note in notes) is (said is not None)
+
+
+def test_of_a_source_that_is_cut_and_a_whole_pose_only_the_source_is_named(model, photograph, monkeypatch):
+    half = body().points.copy()
+    half[[9, 10, 12, 13]] = MISSING
+    monkeypatch.setattr(model, "_people", lambda source, image=None: [Pose(half, SIZE)])
+    said = [note for note in model.prepare(photograph, body()).notes if "no feet" in note]
+    assert said == ["the source shows no feet, so the result is cut there, too"]
 
 
 def test_without_a_size_the_result_is_the_networks_frame(model, photograph):
