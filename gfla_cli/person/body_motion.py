@@ -80,14 +80,14 @@ class Build:
         """
         places = _places(pose)
         shifts = np.zeros_like(places)
-        along = places[_NECK] - _middle(places[_HIPS])
-        shifts[_WITH_NECK] += (self.trunk - 1) * _known(along)
+        along = places[_NECK] - _middle(places[_HIPS])  # NaN where joints are missing, which moves nothing
+        shifts[_WITH_NECK] += (self.trunk - 1) * np.nan_to_num(along)
         for middle, joints, factor in (
             (places[_NECK], _WITH_SHOULDER, self.shoulders),
             (_middle(places[_HIPS]), _WITH_HIP, self.hips),
         ):
             for limb in joints:
-                shifts[limb] += (factor - 1) * _known(places[limb[0]] - middle)
+                shifts[limb] += (factor - 1) * np.nan_to_num(places[limb[0]] - middle)
         _keep_touching(places, shifts)
         points = pose.deep_points.copy()
         points[:, _PLACE] += np.where(pose.present[:, None], shifts, 0)
@@ -113,11 +113,6 @@ def _middle(places: Float64Array) -> Float64Array:
     if not len(known):
         return np.array([math.nan] * 3)
     return np.asarray(known.mean(axis=0), np.float64)
-
-
-def _known(vector: Float64Array) -> Float64Array:
-    """A vector, or 0 if it is unknown."""
-    return np.where(np.isfinite(vector), vector, 0.0)
 
 
 def _ratio_of_torsos(source: Pose, driving: Sequence[Pose]) -> float:

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from drawn_landmarks import STANDING
 
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.body_motion import BodyMotion, Build, aligned
 from gfla_cli.person.pose import MISSING, Pose
 
 SIZE = (480, 400)
-# x, y, depth of the 18 joints of a standing person: 100 pixels from the hips to the neck.
-STANDING = np.array(
-    [
-        (200, 46, -10), (200, 100, 0), (162, 100, 0), (155, 154, 0), (150, 206, 0), (238, 100, 0), (245, 154, 0),
-        (250, 206, 0), (177, 200, 0), (175, 287, 0), (174, 380, 0), (223, 200, 0), (225, 287, 0), (226, 380, 0),
-        (193, 38, -9), (207, 38, -9), (185, 42, 2), (215, 42, 2),
-    ],
-    np.float32,
-)  # fmt: skip
 UPPER, LEGS = [0, 1, 2, 3, 4, 5, 6, 7, 14, 15, 16, 17], [9, 10, 12, 13]
 
 

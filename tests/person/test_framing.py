@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drawn_landmarks import drawn_body
+from drawn_landmarks import STANDING, drawn_body
 
 from gfla_cli.errors import DetectionError
 from gfla_cli.person.body import (
@@ -19,20 +19,11 @@ from gfla_cli.person.body import (
 from gfla_cli.person.body_motion import aligned
 from gfla_cli.person.pose import MISSING, Pose
 
-# A standing person, 100 px of torso: x, y of the 18 joints.
-STANDING = np.array(
-    [
-        (200, 46), (200, 100), (162, 100), (155, 154), (150, 206), (238, 100), (245, 154), (250, 206),
-        (177, 200), (175, 287), (174, 380), (223, 200), (225, 287), (226, 380),
-        (193, 38), (207, 38), (185, 42), (215, 42),
-    ],
-    np.float32,
-)  # fmt: skip
 SIZE = (480, 400)
 
 
 def person(*, missing=(), scale=1.0, shift=(0, 0), size=SIZE):
-    points = np.concatenate([STANDING * scale + shift, np.ones((18, 1))], axis=1).astype(np.float32)
+    points = np.concatenate([STANDING[:, :2] * scale + shift, np.ones((18, 1))], axis=1).astype(np.float32)
     points[list(missing)] = MISSING
     return Pose(points, size)
 

@@ -9,6 +9,16 @@ from gfla_cli.person.face import (
     mirrored,
 )
 
+# x, y, depth of the 18 joints of a standing person: 100 pixels from the hips to the neck, in an image of 400x480.
+STANDING = np.array(
+    [
+        (200, 46, -10), (200, 100, 0), (162, 100, 0), (155, 154, 0), (150, 206, 0), (238, 100, 0), (245, 154, 0),
+        (250, 206, 0), (177, 200, 0), (175, 287, 0), (174, 380, 0), (223, 200, 0), (225, 287, 0), (226, 380, 0),
+        (193, 38, -9), (207, 38, -9), (185, 42, 2), (215, 42, 2),
+    ],
+    np.float32,
+)  # fmt: skip
+
 
 def drawn_face(depth=False):
     """(68, 2) or (68, 3): a face from the front, 200 px wide, mouth closed, by hand."""

@@ -21,7 +21,7 @@ from gfla_cli.arrays import BoolArray, ByteArray, Float64Array
 from gfla_cli.person.body import anchor
 from gfla_cli.person.body_motion import aligned
 from gfla_cli.person.detect import PersonDetector
-from gfla_cli.person.pose import Pose
+from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.synth.pack import Pack
 from gfla_cli.synth.people.character import Character, sample_character
 from gfla_cli.synth.people.views import Direction, Shot, View, aim_camera, photograph, pose_character, sample_shot
@@ -64,7 +64,7 @@ def _errors(pack: Pack, detector: PersonDetector, seed: int) -> tuple[Float64Arr
     found = [detector.detect(one.image) for one in (source, driver)]
     if not all(found):
         return None
-    own, other = (max((person.pose for person in some), key=lambda pose: pose.prominence) for some in found)
+    own, other = (choose_person(people).pose for people in found)
     points = np.column_stack([view.keypoints[:, :2] * scale / other_scale, view.keypoints[:, 0] >= 0])
     truth = Pose(points.astype(np.float32), (_SIDE, _SIDE))
     torso = np.linalg.norm(truth.points[1, :2] - truth.points[[8, 11], :2].mean(axis=0))
