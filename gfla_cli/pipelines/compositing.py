@@ -44,6 +44,7 @@ from gfla_cli.pipelines.mixing import (
 )
 from gfla_cli.pipelines.refinement import CloseUp, HalfCrop, HeadCrop
 from gfla_cli.pipelines.shadows import ANKLES
+from gfla_cli.pipelines.skirts import with_whole_skirt
 from gfla_cli.pipelines.subject_flow import with_flow_into_subject, without_filled_gaps
 from gfla_cli.pipelines.texture import matching_size, with_texture
 
@@ -117,6 +118,8 @@ def ankles_in(place: Crop, layers: Layers, poses: Poses | None) -> Float32Array 
 
 def _sharp_body(layers: Layers, source: SourceFrame, poses: Poses | None, part: HalfCrop | None = None) -> Layers:
     """The layers of a body, or a part of it, with one outline, and the source's own pixels where it moves rigidly."""
+    if poses is not None:
+        layers = with_whole_skirt(layers, source, *poses)
     rigid = layers.moves_rigidly(BODY_STRETCH)
     # A lower half hardly moves when arms are raised. But hands that hung beside it are elsewhere then.
     rest = source if part is None else source._replace(cover=part.own(source.cover))

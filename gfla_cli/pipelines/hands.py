@@ -139,7 +139,7 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
     ]
     placed = _placed(source, skin, source_hands, bare_beside, target_hands, target_pose, torso)
     head = _around_nose(source_pose, size, _HEAD_RADIUS * torso)  # a forearm may point at it
-    arms = _arms(target_pose, size, torso)
+    arms = arm_areas(target_pose, size)
     for hand, bare, (_, wrist), one in zip(source_hands, bare_beside, _ARMS, placed, strict=True):
         if hand and bare < _PLAIN:
             its_own = _around_wrist(target_pose, wrist, size, torso) * np.float32(1 - (one.weight if one else 0))
@@ -276,13 +276,15 @@ def _scraps(bare: BoolArray, hand: BoolArray, subject: BoolArray) -> Float32Arra
     return scraps
 
 
-def _arms(pose: Pose, size: Size, torso: float) -> Float32Array:
-    """(H, W) 1 on the arms of a pose, up to their wrists."""
-    arms = np.zeros(size, np.float32)
-    bones = [(shoulder, elbow) for shoulder, (elbow, _) in zip(_SHOULDERS, _ARMS, strict=True)]
-    for bone in map(list, [*bones, *_ARMS]):
-        if pose.present[bone].all():
-            arms = np.maximum(arms, _line(size, pose.points[bone, :2], 2 * _ARM * torso))
+def arm_areas(pose: Pose, size: Size, *, hand: float = 0.0) -> Float32Array:
+    """(H, W) 1 on the arms of a body, up to `hand` torso lengths beyond their wrists, else 0."""
+    arms, torso = np.zeros(size, np.float32), torso_length(pose)
+    upper = [(shoulder, elbow, 0.0) for shoulder, (elbow, _) in zip(_SHOULDERS, _ARMS, strict=True)]
+    for first, last, beyond in (*upper, *((elbow, wrist, hand) for elbow, wrist in _ARMS)):
+        if pose.present[[first, last]].all():
+            start, end = pose.points[[first, last], :2]
+            way = (end - start) / max(1.0, float(np.linalg.norm(end - start)))
+            arms = np.maximum(arms, _line(size, (start, end + beyond * torso * way), 2 * _ARM * torso))
     return arms
 
 

@@ -4,13 +4,14 @@
 
 Random people A and B are rendered in two poses. MediaPipe finds the joints of A in the first image, and those of B in
 the second. The truth of `aligned` is A in the pose of B, from the same side; that of the cover are the pixels of A in
-the first image. Needs the pack of people beside the checkout.
+the first image; that of skirts are the clothes of A. Needs the pack of people beside the checkout.
 """
 
 from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from gfla_cli.person.body import anchor
 from gfla_cli.person.body_motion import aligned
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.pose import Pose, choose_person
+from gfla_cli.pipelines.skirts import hem_of
 from gfla_cli.synth.pack import Pack
 from gfla_cli.synth.people.character import Character, sample_character
 from gfla_cli.synth.people.views import Direction, Shot, View, aim_camera, photograph, pose_character, sample_shot
@@ -38,21 +40,31 @@ _BACKGROUNDS: dict[BackgroundKind, float] = {"white": 0.5, "grey": 0.2, "gradien
 def main() -> None:
     """Prints the mean errors."""
     pack = Pack.load(SHARED / "humans")
-    joints, covers = [], []
+    found = []
     with PersonDetector() as detector:
         for number in range(int(sys.argv[1]) if len(sys.argv) > 1 else 120):
-            found = _errors(pack, detector, _FIRST_SEED + number)
-            if found is not None:
-                joints.append(found[0])
-                covers.append(found[1])
-    torsos, bones = np.nanmean(np.stack(joints), axis=(0, 2))
-    typer.echo(f"{len(joints)} pairs of rendered people")
+            one = _measured(pack, detector, _FIRST_SEED + number)
+            if one is not None:
+                found.append(one)
+    torsos, bones = np.nanmean(np.stack([one.joints for one in found]), axis=(0, 2))
+    wears, sees = (np.array([getattr(one, name) for one in found]) for name in ("wears_skirt", "sees_skirt"))
+    typer.echo(f"{len(found)} pairs of rendered people")
     typer.echo(f"joints, mean distance in torsos: {torsos:.3f} by torso lengths alone, {bones:.3f} by the build")
-    typer.echo(f"cover, mean error within {_OUTLINE} pixels of the outline: {np.mean(covers):.4f}")
+    cover = np.mean([one.cover for one in found])
+    typer.echo(f"cover, mean error within {_OUTLINE} pixels of the outline: {cover:.4f}")
+    found_skirts = f"{(wears & sees).sum()} of {wears.sum()} found"
+    typer.echo(f"skirts: {found_skirts}, {(sees & ~wears).sum()} other clothes taken for one")
 
 
-def _errors(pack: Pack, detector: PersonDetector, seed: int) -> tuple[Float64Array, float] | None:
-    """(2, 18) distances of the joints, without and with depths, and that of the cover; None if no person is found."""
+class _Measured(NamedTuple):
+    joints: Float64Array  # (2, 18) distances without and with depths, in torsos
+    cover: float  # error within some pixels of the outline
+    wears_skirt: bool
+    sees_skirt: bool
+
+
+def _measured(pack: Pack, detector: PersonDetector, seed: int) -> _Measured | None:
+    """None: no person is found."""
     rng = np.random.default_rng(seed)
     people = [sample_character(rng, pack) for _ in range(2)]
     poses = [pack.poses.sample(rng, 0.8) for _ in range(2)]
@@ -74,8 +86,10 @@ def _errors(pack: Pack, detector: PersonDetector, seed: int) -> tuple[Float64Arr
     apart = np.linalg.norm(np.stack(places[1:]) - places[0], axis=2) / torso
     cover = detector.cover(source.image, own)
     outline = _outline(source.mask)
-    wrong = np.abs((0 if cover is None else cover) - source.mask / 255)[outline]
-    return np.where(truth.present & made[0].present, apart, np.nan), float(wrong.mean())
+    seen = np.zeros(source.mask.shape, np.float32) if cover is None else cover
+    wrong = np.abs(seen - source.mask / 255)[outline]
+    joints = np.where(truth.present & made[0].present, apart, np.nan)
+    return _Measured(joints, float(wrong.mean()), people[0].wears_skirt, hem_of(seen, own) is not None)
 
 
 def _outline(mask: ByteArray) -> BoolArray:

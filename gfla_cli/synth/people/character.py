@@ -219,6 +219,7 @@ class Character:
     joints: Float64Array  # (B,3) at rest, dm
     expression_basis: Float32Array  # (U,3k) effect of each expression unit on this face, dm
     irises: SurfacePoints | None  # right and left; None for eyes with another texture
+    wears_skirt: bool  # or a dress
 
 
 def sample_character(rng: np.random.Generator, pack: Pack) -> Character:
@@ -238,6 +239,7 @@ def sample_character(rng: np.random.Generator, pack: Pack) -> Character:
         joints=pack.skeleton.joints(body.vertices),
         expression_basis=pack.shapes.expression_basis(body.ethnicity),
         irises=_irises(parts),
+        wears_skirt=any(part.layer == "skirt" for part in outfit),
     )
 
 

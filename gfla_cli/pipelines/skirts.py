@@ -1,0 +1,172 @@
+"""Skirts and dresses that stay whole: the cloth between two legs.
+
+A network moves each leg by itself. Where the legs of a skirt go apart, it draws trousers. Here a skirt of the source is
+found by its hem, and its cloth between the legs goes to the place between the legs of the target.
+
+Heights on a leg are 0 at the hip, 1 at the knee and 2 at the ankle.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from gfla_cli.arrays import Float32Array
+from gfla_cli.geometry.crop import Size
+from gfla_cli.geometry.paste import ramp
+from gfla_cli.person.body import torso_length
+from gfla_cli.person.pose import Pose
+from gfla_cli.pipelines.frame_layers import LIKELY, Layers, Places, SourceFrame, region_around, spread
+from gfla_cli.pipelines.hands import arm_areas
+
+_LEGS = (8, 9, 10), (11, 12, 13)  # hip, knee, ankle
+_HEIGHTS = np.linspace(0, 2, 101, dtype=np.float32)  # that are looked at; the middle one is the knee
+_ACROSS = 64  # places that are looked at between both legs, and beside each
+# Limits of what is a skirt. In a skirt that they miss, both legs
+# are mostly too near to each other to tell it from shorts.
+_FIRST, _SHORTEST = 0.3, 0.45  # heights: from the first on, cloth is looked at; a shorter skirt may be shorts
+_BELOW, _ABOVE = 0.2, 0.14  # heights below and above a hem within which the outline changes
+_FILLED, _OPEN = 0.9, 0.48  # share of the person between both legs: above a hem at least, below it at most
+_NARROWER = 1.35  # times: how much wider the person is above a hem than below it
+_APART = 0.28  # torsos between the legs at the hem: nearer ones may be two legs of shorts that touch
+_THIGH = 0.5  # torsos that a knee is below its hip: of a person who sits, the thighs hide what is between them
+_BESIDE = 0.6  # torsos beside a leg that are looked at
+# Where the cloth goes over into what the network made: heights, shares of the way between both legs, torsos between
+# them. Legs that are close to each other need no cloth.
+_FADE, _SIDE, _CLOSE = (0.1, 0.35), (0, 0.2), (0.1, 0.2)
+_HAND = 0.3  # torsos: how far a hand, which stays in front, reaches beyond its wrist
+
+
+class _Legs(NamedTuple):
+    """x, y in pixels along both legs, at some heights."""
+
+    right: Float32Array  # (N, 2)
+    left: Float32Array  # (N, 2)
+
+    @classmethod
+    def of(cls, pose: Pose, heights: Float32Array = _HEIGHTS) -> _Legs | None:
+        """None: a joint is missing."""
+        if not pose.present[[joint for leg in _LEGS for joint in leg]].all():
+            return None
+        legs = (pose.points[list(leg), :2].T for leg in _LEGS)
+        return cls(
+            *(np.stack([np.interp(heights, (0, 1, 2), x) for x in leg], axis=1, dtype=np.float32) for leg in legs)
+        )
+
+    @property
+    def apart(self) -> Float32Array:
+        """(N,) pixels between both legs."""
+        return np.asarray(np.linalg.norm(self.left - self.right, axis=1), np.float32)
+
+    @property
+    def longest(self) -> float:
+        """Pixels along the longer leg."""
+        return max(float(np.linalg.norm(np.diff(leg, axis=0), axis=1).sum()) for leg in self)
+
+    def between(self, shares: Float32Array) -> Float32Array:
+        """(N, M, 2) places at M shares of the way from the right leg to the left one."""
+        return np.asarray(self.right[:, None] + shares[:, None] * (self.left - self.right)[:, None], np.float32)
+
+
+def with_whole_skirt(layers: Layers, source: SourceFrame, source_pose: Pose, target_pose: Pose) -> Layers:
+    """Layers (H, W) with the cloth between the legs, if the source wears a skirt or a dress.
+
+    Poses are in pixels of the layers. Arms and hands stay in front. Nothing changes between legs that are close to each
+    other, and if a joint of a leg is missing.
+    """
+    hem, shape, torso = hem_of(source.cover, source_pose), _Legs.of(target_pose), torso_length(target_pose)
+    if hem is None or shape is None or torso <= 0:
+        return layers
+    size = layers.matte.shape
+    # Points of a mesh that are half a pixel apart, so that it has no holes.
+    rows, columns = (2 * round(min(length, max(size))) + 2 for length in (shape.longest, shape.apart.max()))
+    heights, across = np.linspace(0, hem, rows, dtype=np.float32), np.linspace(0, 1, columns, dtype=np.float32)
+    source_legs, legs = _Legs.of(source_pose, heights), _Legs.of(target_pose, heights)
+    assert source_legs is not None
+    assert legs is not None
+    along = ramp(heights, *_FADE) * ramp(legs.apart / torso, *_CLOSE)
+    side = ramp(np.minimum(across, 1 - across), *_SIDE)
+    places, weight = _rasterized(legs.between(across), source_legs.between(across), along[:, None] * side, size)
+    arms = cv2.GaussianBlur(arm_areas(target_pose, size, hand=_HAND), (0, 0), 1)
+    weight = np.asarray(weight * (1 - arms) * source.cover_at(places), np.float32)
+    region = region_around(weight > 0)
+    if region is None:
+        return layers
+    moved, whole = source.image_at(places), np.ones_like(weight)
+    y, x = np.indices(size, np.float32)
+    offset = np.asarray(np.dstack([places[0] - x, places[1] - y]) / size[1], np.float32)
+    cloth, below, weight = (
+        Layers(moved, whole, np.zeros_like(moved), offset, whole),
+        layers.part(region),
+        weight[region],
+    )
+    # The mean of two flows may lead to neither place, so one of them counts.
+    flow = (weight > LIKELY).astype(np.float32)
+    joined = below.towards(cloth.part(region), weight, offset=flow, drawn=weight)
+    return layers.with_part(below.replaced(joined, weight > 0), region)
+
+
+def hem_of(cover: Float32Array, pose: Pose) -> float | None:
+    """The height of a skirt's hem on the legs: 1 at the knees, 2 at the ankles. None: no skirt is found.
+
+    `cover` (H, W) in [0, 1]: where an image shows the person, whose pose is in its pixels. Between the legs a skirt is
+    closed down to its hem. There the person becomes narrower at once, unlike between the legs of trousers.
+    """
+    legs, torso = _Legs.of(pose), torso_length(pose)
+    if legs is None or torso <= 0:
+        return None
+    hips, knees = (np.array([leg[k, 1] for leg in legs]) for k in (0, len(_HEIGHTS) // 2))
+    filled = (_sampled(cover, legs.between(np.linspace(0, 1, _ACROSS, dtype=np.float32))) > LIKELY).mean(axis=1)
+    first = int(np.searchsorted(_HEIGHTS, _FIRST))
+    opens = first + np.flatnonzero(filled[first:] < _FILLED)
+    if (knees - hips).min() < _THIGH * torso or len(opens) == 0 or opens[0] == first:
+        return None
+    hem = int(opens[0])
+    crosses = ((legs.left - legs.right)[: hem + 1, 0] * (legs.left - legs.right)[0, 0] <= 0).any()
+    width = filled * legs.apart / torso + _beside(cover, legs, torso)
+    above, below = (int(np.searchsorted(_HEIGHTS, _HEIGHTS[hem] + way)) for way in (-_ABOVE, _BELOW))
+    below = min(below, len(_HEIGHTS) - 1)
+    found = (
+        _HEIGHTS[hem] >= _SHORTEST
+        and not crosses
+        and legs.apart[hem] >= _APART * torso
+        and filled[hem : below + 1].min() <= _OPEN
+        and width[max(first, above) : hem].mean() >= _NARROWER * width[below]
+    )
+    return float(_HEIGHTS[hem]) if found else None
+
+
+def _beside(cover: Float32Array, legs: _Legs, torso: float) -> Float32Array:
+    """(N,) torsos by which the person reaches beyond both legs, on the line through them."""
+    across = (legs.left - legs.right) / np.maximum(legs.apart, 1e-6)[:, None]
+    ways = np.linspace(0, _BESIDE * torso, _ACROSS)[:, None]
+    reached = np.zeros(len(across), np.float32)
+    for leg, way in ((legs.right, -across), (legs.left, across)):
+        places = np.asarray(leg[:, None] + ways * way[:, None], np.float32)
+        reached += np.cumprod(_sampled(cover, places) > LIKELY, axis=1).mean(axis=1)
+    return _BESIDE * reached
+
+
+def _sampled(cover: Float32Array, places: Float32Array) -> Float32Array:
+    """(N, M) a cover at places (N, M, 2)."""
+    return np.asarray(cv2.remap(cover, places, None, cv2.INTER_LINEAR), np.float32)
+
+
+def _rasterized(
+    target: Float32Array, source: Float32Array, weight: Float32Array, size: Size
+) -> tuple[Places, Float32Array]:
+    """(H, W) each: x and y in the source of a fine mesh in an image, and its weight in [0, 1], which is 0 elsewhere.
+
+    `target`, `source`: (N, M, 2) x, y of each point of the mesh; `weight` (N, M).
+    """
+    x, y = np.rint(target).astype(int).reshape(-1, 2).T
+    inside = (x >= 0) & (y >= 0) & (x < size[1]) & (y < size[0])
+    cells = (y * size[1] + x)[inside]
+    count = np.bincount(cells, minlength=size[0] * size[1])
+    values = np.column_stack([source.reshape(-1, 2), weight.reshape(-1, 1)])[inside]
+    sums = np.stack([np.bincount(cells, value, len(count)) for value in values.T], axis=1)
+    mean = np.asarray(sums / np.maximum(count, 1)[:, None], np.float32).reshape(*size, 3)
+    source_x, source_y = cv2.split(spread(mean[..., :2], (count > 0).reshape(size)))
+    return (np.asarray(source_x, np.float32), np.asarray(source_y, np.float32)), np.ascontiguousarray(mean[..., 2])
