@@ -31,8 +31,10 @@ _SEGMENTS: dict[tuple[int, int], float] = {
 }
 # How far a body reaches beyond its joints, in torsos: crown, soles, arms and hands. Medians over 180 rendered views.
 _ABOVE_NECK, _BELOW_ANKLE, _BESIDE = 0.81, 0.24, 0.12
-_ABOVE_NOSE = 0.34  # torsos from the nose to the crown; of 43 rendered people, found by MediaPipe, 4 in 5 have less
-_NOSE, _ANKLES, _HIPS, _SHOULDERS = 0, (10, 13), (8, 11), (2, 5)
+# The same as 4 of 5 have it, of 800 rendered people whose joints MediaPipe found: from the neck and from the nose to
+# the crown, from the ankle to sole or toes, and from the wrist to the fingers. They tell what an image may cut off.
+_CROWN_ABOVE_NECK, _CROWN_ABOVE_NOSE, _SOLE_BELOW_ANKLE, _FINGERS = 0.73, 0.355, 0.34, 0.28
+_NOSE, _ANKLES, _HIPS, _SHOULDERS, _FOREARMS = 0, (10, 13), (8, 11), (2, 5), ((3, 4), (6, 7))
 # How far clothes, hair and hands reach from the hull of trunk and legs, from the arms, and from the middle of the head.
 # Shins reach less far: beside one may be a foot of the source, which a network would copy.
 _TRUNK_REACH, _SHIN_REACH, _ARM_REACH, _HEAD_REACH, _SOFT_REACH = 0.45, 0.28, 0.35, 0.8, 0.2
@@ -69,6 +71,7 @@ _CUT: dict[Half, tuple[tuple[tuple[int, int], ...], ...]] = {
 _PLACE = [0, 1, 3]  # columns of joints: x, y, depth
 _CUT_INSIDE = 0.03  # share of the crop's side by which a cut bone ends inside of it
 _SMALLEST = 0.8  # scale of a body that is fitted into its image
+_CUT_OFF = 0.15  # torso lengths; a body that leaves the image by less looks whole
 _TOWARDS_NECK, _FARTHEST = 0.7, 0.25  # share of the way to the neck, and the longest way in torso lengths
 
 
@@ -109,6 +112,28 @@ def body_box(pose: Pose) -> Box:
     return left - _BESIDE * torso, top, right + _BESIDE * torso, bottom
 
 
+def body_extent(pose: Pose) -> Box:
+    """The box that holds all of a whole body, as far as joints tell, with hair, hands and shoes.
+
+    `body_box` is that of the training images, which cuts fingers and toes. A head that leans forward is lower above its
+    neck than an upright one, so the nose counts, too.
+    """
+    torso, (left, top, right, bottom) = torso_length(pose), body_box(pose)
+    if pose.present[1]:
+        crown = pose.points[1, 1] - _CROWN_ABOVE_NECK * torso
+        if pose.present[_NOSE]:
+            crown = max(crown, pose.points[_NOSE, 1] - _CROWN_ABOVE_NOSE * torso)
+        top = min(float(crown), pose.box[1] - _BESIDE * torso) + 0.5
+    if has_feet(pose):
+        bottom += (_SOLE_BELOW_ANKLE - _BELOW_ANKLE) * torso
+    for elbow, wrist in _FOREARMS:
+        if pose.present[[elbow, wrist]].all():
+            end, way = pose.points[wrist, :2], pose.points[wrist, :2] - pose.points[elbow, :2]
+            x, y = (end + _FINGERS * torso * way / max(1.0, float(np.linalg.norm(way))) + 0.5).tolist()
+            left, top, right, bottom = min(left, x), min(top, y), max(right, x), max(bottom, y)
+    return left, top, right, bottom
+
+
 def has_feet(pose: Pose) -> bool:
     """Whether at least one ankle is in the image."""
     return any(bool(pose.present[joint]) for joint in _ANKLES)
@@ -139,7 +164,7 @@ def body_crop(poses: Sequence[Pose], size: Size, aspect: float, *, least_height:
     `least_height`: of the crop, in pixels of the image.
     Raises DetectionError when the joints lie impossibly far apart.
     """
-    boxes = np.array([body_box(pose) for pose in poses])
+    boxes = np.array([body_extent(pose) for pose in poses])
     left, top = boxes[:, 0].min(), boxes[:, 1].min()
     right = boxes[:, 2].max()
     cut = [pose for pose in poses if not has_feet(pose)]
@@ -353,7 +378,7 @@ def fit_into_image(poses: Sequence[Pose], source: Pose) -> Float64Array | None:
     """
     if not (has_feet(source) and all(map(has_feet, poses))):
         return None
-    boxes = np.array([body_box(pose) for pose in poses])
+    boxes = np.array([body_extent(pose) for pose in poses])
     left, top = boxes[:, 0].min(), boxes[:, 1].min()
     right, bottom = boxes[:, 2].max(), boxes[:, 3].max()
     first, last = image_limits(source)
@@ -372,12 +397,14 @@ def fit_into_image(poses: Sequence[Pose], source: Pose) -> Float64Array | None:
 
 
 def image_limits(source: Pose) -> tuple[Float64Array, Float64Array]:
-    """The first and last x, y that a body may take: those of its image, or of the body where the image cuts it.
-
-    A head that leans forward is lower above its neck than `body_box` expects: the image does not cut it.
-    """
+    """The first and last x, y that a body may take: those of its image, or of the body where the image cuts it."""
     height, width = source.size
-    left, top, right, bottom = body_box(source)
-    if source.present[_NOSE]:
-        top = max(top, min(0.0, float(source.points[_NOSE, 1]) + 0.5 - _ABOVE_NOSE * torso_length(source)))
+    left, top, right, bottom = body_extent(source)
     return np.minimum(0.0, (left, top)), np.maximum((width, height), (right, bottom))
+
+
+def is_cut_off(pose: Pose, source: Pose) -> bool:
+    """Whether a body reaches visibly beyond the limits of its image, see `image_limits`."""
+    first, last = image_limits(source)
+    box = np.array(body_extent(pose))
+    return bool(np.maximum(first - box[:2], box[2:] - last).max() > _CUT_OFF * torso_length(source))

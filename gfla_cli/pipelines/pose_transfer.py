@@ -23,7 +23,7 @@ from gfla_cli.inference.session import Execution, open_session
 from gfla_cli.inference.visualize import Intermediates
 from gfla_cli.io.background import ProcessLock
 from gfla_cli.io.image import ImageSource, from_planes, image_name, load_image, to_planes
-from gfla_cli.person.body import body_crop, fitted_into_image, has_feet, with_legs_of
+from gfla_cli.person.body import body_crop, fitted_into_image, has_feet, is_cut_off, with_legs_of
 from gfla_cli.person.body_motion import aligned
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
@@ -227,6 +227,9 @@ class PoseTransfer:
                 if whole is not target_pose:
                     notes.append("the pose shows no feet; the legs are those of the source")
                 target_pose = fitted_into_image(whole, source_pose)
+                if is_cut_off(target_pose, source_pose):
+                    what = "the source has too little room for this pose, so the person is cut off"
+                    notes.append(f"{what}; --crop shows all of it")
         source_crop, target_crop = self._crops(
             image, source_pose, target_pose, crop=crop is not False, align=bool(align)
         )

@@ -25,7 +25,7 @@ from gfla_cli.person.body import (
     fit_into_image,
     frame_height,
     has_feet,
-    image_limits,
+    is_cut_off,
     torso_length,
 )
 from gfla_cli.person.body_motion import BodyMotion
@@ -64,7 +64,6 @@ LARGEST_SIDE = 1920  # pixels of a source, and with it of a video
 _SMALL_FACE = 60.0  # pixels across; results of smaller faces are blurred
 _FEW_JOINTS = 8  # of 18; with fewer a body cannot be animated
 _FEW_WITHOUT_FEET = 0.1  # share of a clip's frames; with more the driver counts as cut above the feet
-_CUT_OFF = 0.15  # torso lengths; a body that leaves the image by less looks whole
 
 
 class FrameCondition(NamedTuple):
@@ -254,10 +253,7 @@ class BodySubject:
 
     def _count_outside(self, poses: Sequence[Pose]) -> None:
         """Notes how many poses do not fit into the image."""
-        first, last = image_limits(self.pose)
-        boxes = np.array([body_box(pose) for pose in poses])
-        beyond = np.maximum(first - boxes[:, :2], boxes[:, 2:] - last).max(axis=1)
-        outside = int((beyond > _CUT_OFF * torso_length(self.pose)).sum())
+        outside = sum(is_cut_off(pose, self.pose) for pose in poses)
         if outside and self._settings.crop and not self.cut_below:
             self._notes.append(
                 f"{self._where}: in {outside} of {len(poses)} frames the person does not fit into the image, "

@@ -8,6 +8,7 @@ from drawn_landmarks import drawn_body
 
 from gfla_cli.person.body import (
     body_box,
+    body_extent,
     body_reach,
     distance_from_body,
     fit_into_image,
@@ -28,7 +29,7 @@ def body(x=0.0, y=0.0, without=()):
 
 
 def boxes(poses, matrix):
-    return np.array([body_box(pose.transformed(matrix, pose.size)) for pose in poses])
+    return np.array([body_extent(pose.transformed(matrix, pose.size)) for pose in poses])
 
 
 def test_bodies_that_fit_stay_where_they_are():

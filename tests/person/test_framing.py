@@ -11,8 +11,10 @@ from gfla_cli.person.body import (
     anchor,
     body_box,
     body_crop,
+    body_extent,
     fitted_into_image,
     image_limits,
+    is_cut_off,
     torso_length,
     with_legs_of,
 )
@@ -90,8 +92,8 @@ def test_the_frame_of_a_raised_arm_holds_the_hand():
 def test_a_head_that_leans_forward_and_is_whole_is_not_cut():
     """Above the neck a head would reach further than the image."""
     leaning = person().points.copy()
-    leaning[:, 1] -= 30
-    leaning[[0, 14, 15, 16, 17], 1] += 25  # the nose is 41 pixels below the image's border
+    leaning[:, 1] -= 33
+    leaning[[0, 14, 15, 16, 17], 1] += 25  # the nose is 38 pixels below the image's border
     first, _ = image_limits(Pose(leaning, SIZE))
     assert first[1] == 0
     upright = leaning.copy()
@@ -121,7 +123,7 @@ def test_a_pose_that_fits_into_the_image_stays_as_it_is():
 @pytest.mark.parametrize("shift", [(0, -60), (-80, 60), (140, 60), (0, 200)])
 def test_a_pose_that_would_leave_the_image_is_moved_into_it(shift):
     source, pose = standing(shift=(20, 100)), standing(shift=shift)
-    left, top, right, bottom = body_box(fitted_into_image(pose, source))
+    left, top, right, bottom = body_extent(fitted_into_image(pose, source))
     assert min(left, top) > -1
     assert right < 301
     assert bottom < 401
@@ -129,10 +131,10 @@ def test_a_pose_that_would_leave_the_image_is_moved_into_it(shift):
 
 def test_a_pose_that_is_too_tall_gets_smaller_but_not_tiny():
     source = standing(shift=(20, 100))
-    height = lambda pose: body_box(pose)[3] - body_box(pose)[1]  # noqa: E731
+    height = lambda pose: body_extent(pose)[3] - body_extent(pose)[1]  # noqa: E731
     tall = standing(scale=400 / height(source) * 1.1, shift=(0, -20))
     fitted = fitted_into_image(tall, source)
-    assert body_box(fitted)[1] > -1
+    assert body_extent(fitted)[1] > -1
     assert 0.85 < height(fitted) / height(tall) < 0.95
     giant = standing(scale=2 * 400 / height(source))
     assert height(fitted_into_image(giant, source)) / height(giant) == pytest.approx(0.8, abs=0.01)
@@ -140,7 +142,7 @@ def test_a_pose_that_is_too_tall_gets_smaller_but_not_tiny():
 
 def test_a_source_that_its_image_cuts_may_be_cut_in_the_new_pose():
     source, pose = standing(shift=(20, -40)), standing(shift=(20, -30))
-    assert body_box(source)[1] < -20
+    assert body_extent(source)[1] < -20
     assert fitted_into_image(pose, source) is pose
 
 
@@ -179,3 +181,30 @@ def test_completed_legs_have_depths_where_the_pose_has_them():
     half = without(source, 9, 10, 12, 13)
     whole = with_legs_of(Pose(half.points, half.size, np.full(18, 5, np.float32)), deep)
     np.testing.assert_allclose(whole.depths[[8, 9, 10]], [5, 6, 7])
+
+
+def test_the_extent_of_a_body_holds_fingers_and_toes():
+    torso, body = torso_length(person()), person()
+    _, _, _, bottom = body_extent(body)
+    assert bottom == pytest.approx(body.points[[10, 13], 1].max() + 0.5 + 0.34 * torso)
+    raised = body.points.copy()
+    raised[[3, 4], :2] = (150, 60), (140, 10)
+    fingers = np.array((140, 10)) + 0.5 + 0.28 * torso * np.array((-10, -50)) / np.hypot(10, 50)
+    assert body_extent(Pose(raised, SIZE))[1] == pytest.approx(fingers[1], abs=0.1)
+
+
+def test_a_raised_hand_stays_inside_of_the_image():
+    source, reaching = standing(shift=(20, 100)), standing(shift=(20, 100)).points.copy()
+    reaching[[3, 4], :2] = reaching[1, :2] + ((-30, -50), (-30, -100))  # 4 pixels above the image
+    fitted = fitted_into_image(Pose(reaching, source.size), source)
+    way = fitted.points[4, :2] - fitted.points[3, :2]
+    hand = fitted.points[4, :2] + 0.28 * torso_length(fitted) * way / np.linalg.norm(way)
+    assert hand[1] > -1
+    assert not is_cut_off(fitted, source)
+
+
+def test_who_does_not_fit_even_if_smaller_is_cut_off():
+    source = standing(shift=(20, 100))
+    assert not is_cut_off(source, source)
+    giant = fitted_into_image(standing(scale=2.5), source)
+    assert is_cut_off(giant, source)

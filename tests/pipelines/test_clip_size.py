@@ -17,7 +17,7 @@ from gfla_cli.errors import UsageError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.io.video import probe, read_frames
-from gfla_cli.person.body import body_box, image_limits
+from gfla_cli.person.body import body_extent, image_limits
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.pose import MISSING
 from gfla_cli.person.track_files import Track, write_track
@@ -179,10 +179,10 @@ def test_the_body_stays_inside_of_the_image_and_what_does_not_fit_is_said(subjec
     notes = []
     jump = subject([moved(), moved(y=-60)], notes, smooth=False)
     highest = image_limits(jump.pose)[0][1]
-    assert body_box(jump._posed(moved(y=-60), 0))[1] == pytest.approx(highest, abs=0.5)
+    assert body_extent(jump._posed(moved(y=-60), 0))[1] == pytest.approx(highest, abs=0.5)
     assert notes == []
     far = subject([moved(), moved(900)], notes)
-    left, _, right, _ = body_box(far._posed(moved(), 0))
+    left, _, right, _ = body_extent(far._posed(moved(), 0))
     assert left > -3
     assert right < 259  # it begins inside
     assert [("in 1 of 2 frames" in note, "does not fit" in note) for note in notes] == [(True, True)]

@@ -194,6 +194,19 @@ def test_of_a_source_that_is_cut_and_a_whole_pose_only_the_source_is_named(model
     assert said == ["the source shows no feet, so the result is cut there, too"]
 
 
+def test_a_pose_for_which_the_source_has_no_room_is_said(model, photograph, monkeypatch):
+    narrow = photograph[:, 90:310]
+    source = Pose(body().points - np.float32((90, 0, 0)), narrow.shape[:2])
+    spread = source.points.copy()
+    spread[[3, 4, 6, 7], 1] = spread[2, 1]
+    spread[[3, 4, 6, 7], 0] = spread[2, 0] - 54, spread[2, 0] - 106, spread[5, 0] + 54, spread[5, 0] + 106
+    monkeypatch.setattr(model, "_people", lambda image, loaded=None: [source])
+    said = "the source has too little room for this pose, so the person is cut off; --crop shows all of it"
+    for crop, pose, expected in ((None, spread, [said]), (True, spread, []), (None, source.points, [])):
+        notes = model.prepare(narrow, Pose(pose, source.size), crop=crop).notes
+        assert [note for note in notes if "room" in note] == expected
+
+
 def test_without_a_size_the_result_is_the_networks_frame(model, photograph):
     result = model.transfer(photograph, body(), size=None)
     np.testing.assert_array_equal(result.image, result.frame.image)
