@@ -242,6 +242,9 @@ def render(
         Literal["people", "chairs", "objects", "people-faces", "bodies"],
         typer.Option(help="What a training would render."),
     ] = "people",
+    recipe: Annotated[
+        Path | None, typer.Option(help="--recipe of the training: with halves it takes larger images.")
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 1,
     most: Annotated[
         int | None, typer.Option(min=1, help="People, objects or clips of each kind at most. \\[default: all]")
@@ -259,15 +262,17 @@ def render(
     then: gfla train --dataset people --data-root PACK --cache albums/ --no-render
     """
     from gfla_cli.training.data import check_data
-    from gfla_cli.training.recipe import recipe
+    from gfla_cli.training.recipe import read_recipe
+    from gfla_cli.training.recipe import recipe as recipe_of
 
-    check_data(recipe(dataset), pack, output)
+    plan = recipe_of(dataset) if recipe is None else read_recipe(recipe, dataset)
+    check_data(plan, pack, output)
     from gfla_cli.pipelines.render_data import render_data
 
     seconds = None if minutes is None else 60 * minutes
     with progress_bar("samples", quiet=quiet) as progress:
         report = render_data(
-            recipe(dataset),
+            plan,
             pack,
             output,
             processes=processes,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -119,7 +118,7 @@ def train(
     """
     from gfla_cli.inference.session import check_model
     from gfla_cli.io.files import require_path
-    from gfla_cli.training.recipe import check_task, for_processes, narrowing_recipe, scaled
+    from gfla_cli.training.recipe import check_task, for_processes, narrowing_recipe, read_recipe, scaled
 
     launch = current_launch()
     if flow is not None and init is not None:
@@ -133,7 +132,7 @@ def train(
     if recipe is not None:
         hint = "leave it out, or change it in the file"
         refuse_unused(context, f"{recipe} says it", "sampler", "bottleneck", "attention", hint=hint)
-        plan = _read_recipe(recipe, dataset)
+        plan = read_recipe(recipe, dataset)
     else:
         plan = _recipe(dataset, sampler, flow, init)
         if narrow is not None:
@@ -200,23 +199,6 @@ def train(
         )
     if launch.is_rank0:
         typer.echo(bundle)
-
-
-def _read_recipe(file: Path, dataset: Dataset) -> Recipe:
-    """Reads a recipe file. Raises UsageError when it is not valid, or not for this data set."""
-    from gfla_cli.training.recipe import Recipe
-
-    hint = "--show prints a recipe to start from"
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be read: {error.strerror}", hint=hint) from error
-    except ValueError as error:
-        raise UsageError(f"{file}: not JSON: {error}", hint=hint) from error
-    plan = Recipe.from_json(values)
-    if plan.dataset != dataset:
-        raise UsageError(f"{file}: a recipe for --dataset {plan.dataset}", hint="use the same --dataset")
-    return plan
 
 
 def _recipe(dataset: Dataset, sampler: Sampler, flow: str | None, init: str | None) -> Recipe:

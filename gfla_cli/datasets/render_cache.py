@@ -125,7 +125,7 @@ class RenderCache:
             if self._existing:
                 return self._existing
             time.sleep(1)
-        hint = "gfla data render makes them; or leave --no-render out"
+        hint = "gfla data render makes them, with the --recipe of the training if it has one; or leave --no-render out"
         raise DataError(f"{self.folder}: no rendered images", hint=hint)
 
     def ensure(self, sample: int) -> bool:

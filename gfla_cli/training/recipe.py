@@ -246,6 +246,21 @@ def recipe(dataset: str) -> Recipe:
     return RECIPES[dataset]
 
 
+def read_recipe(file: Path, dataset: str) -> Recipe:
+    """Reads a recipe file in JSON. Raises UsageError when it is not valid, or not for this data set."""
+    hint = "gfla train --show prints a recipe to start from"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}", hint=hint) from error
+    except ValueError as error:
+        raise UsageError(f"{file}: not JSON: {error}", hint=hint) from error
+    plan = Recipe.from_json(values)
+    if plan.dataset != dataset:
+        raise UsageError(f"{file}: a recipe for --dataset {plan.dataset}", hint="use the same --dataset")
+    return plan
+
+
 def check_task(plan: Recipe, task: str) -> None:
     """Raises UsageError when the recipe is for another task; it lists the data sets for `task`."""
     if plan.model.task != task:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -281,6 +282,17 @@ def test_two_processes_render_what_a_training_then_uses(shared, tmp_path, monkey
     again = CliRunner().invoke(app, [*command.split(), "--processes", "1"])
     assert again.exit_code == 0, again.output
     assert "0 samples rendered" in again.stderr
+    halves = tmp_path / "halves.json"
+    halves.write_text(json.dumps(replace(recipe("people"), halves=0.3).to_json()), encoding="utf-8")
+    larger = CliRunner().invoke(app, [*command.split(), "--most", "1", "--recipe", str(halves)])
+    assert larger.exit_code == 0, larger.output
+    assert "1 sample rendered" in larger.stderr  # heads are near enough already
+    assert sorted(len(list(folder.glob("*.npz"))) for folder in (tmp_path / "albums").iterdir()) == [1, 2, 2]
+    other = CliRunner().invoke(
+        app, ["data", "render", "-o", str(tmp_path / "x"), "--dataset", "chairs", "--recipe", str(halves)]
+    )
+    assert other.exit_code == 2
+    assert "a recipe for --dataset people" in other.stderr
     wrong = CliRunner().invoke(app, ["data", "render", str(tmp_path / "nowhere"), "-o", str(tmp_path / "x")])
     assert wrong.exit_code == 1
     assert "nowhere" in wrong.stderr
