@@ -26,6 +26,9 @@ _SMOOTHED = 12  # times that each level of a smooth filling is smoothed
 _SIDEWAYS = 7, 3  # pixels, width and height: people are tall, and floors change from row to row
 _TONE_AROUND = 24.0  # grey levels: what differs by more from the filling is no grain
 
+# Scraps of the subject: share of the hole that a gap has at most; grey levels by which they differ from the filling;
+# pixels at _SMOOTH_SIDE around them, which are mixtures.
+_GAP, _SCRAP, _AROUND_SCRAP = 0.03, 14, 2
 _DETAIL = 4.0  # pixels at _SMOOTH_SIDE: sigma of the blur that leaves a calm wall as it is
 _BUSY = 3, 6  # grey levels of detail up to which a wall is continued, and from which patches are copied
 _WORTH = 0.02  # share of a hole from which it is worth the time to look for patches
@@ -49,6 +52,10 @@ def without_subject(image: Image, cover: Float32Array) -> Image:
     small, small_hole = reduced(image, _SMOOTH_SIDE), reduced(hole.astype(np.float32), _SMOOTH_SIDE) > 0
     if small_hole.all():
         return image.copy()
+    scraps = _enclosed_scraps(small.astype(np.float32), small_hole)
+    if scraps.any():
+        small_hole |= scraps
+        hole |= cv2.resize(scraps.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     small_filled = smoothly_filled(small.astype(np.float32), small_hole)
     smooth = _enlarged(small_filled, image, region)
     part, inside = image[region].astype(np.float32), hole[region]
@@ -66,6 +73,24 @@ def without_subject(image: Image, cover: Float32Array) -> Image:
     result = image.copy()
     result[region] = (part + soft * (filling - part) + 0.5).clip(0, 255)
     return result
+
+
+def _enclosed_scraps(image: Float32Array, hole: BoolArray) -> BoolArray:
+    """(H, W) what is left of the subject in small gaps that a hole (H, W) encloses, such as hair beside an arm.
+
+    One such scrap would darken all of the filling. Only in front of a calm wall it can be told from the background.
+    """
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((~hole).astype(np.uint8), connectivity=4)
+    left, top, width, height, area = stats.T
+    inner = (left > 0) & (top > 0) & (left + width < hole.shape[1]) & (top + height < hole.shape[0])
+    gaps: BoolArray = (inner & (area < _GAP * hole.sum()))[labels] & ~hole
+    if not gaps.any():
+        return gaps
+    filled = smoothly_filled(image, hole | gaps)
+    calm = _detail_around(filled, hole | gaps) < _BUSY[0]
+    scraps = gaps & calm & (np.abs(image - filled).max(axis=2) > _SCRAP)
+    around = np.ones((2 * _AROUND_SCRAP + 1,) * 2, np.uint8)
+    return np.asarray((cv2.dilate(scraps.astype(np.uint8), around) > 0) & gaps)
 
 
 def _enlarged(small: Float32Array, image: Image, region: tuple[slice, slice]) -> Float32Array:

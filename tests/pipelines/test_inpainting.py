@@ -132,3 +132,37 @@ def test_where_too_little_is_known_the_filling_is_smooth(photograph):
     filled = without_subject(photograph, cover)
     assert cv2.blur(filled, (9, 9))[200:400, 200:400].std() < 20
     np.testing.assert_array_equal(filled[:10], photograph[:10])
+
+
+def with_gap(background, scrap):
+    """A person with a gap beside an arm, in which a part of the person was missed, and its cover."""
+    cover = np.zeros(background.shape[:2], np.float32)
+    cover[80:340, 100:190] = 1
+    cover[180:230, 150:176] = 0
+    seen = np.where(cover[..., None] > 0, np.uint8([20, 20, 200]), background).astype(np.uint8)
+    seen[184:226, 160:166] = background[184:226, 160:166] if scrap is None else scrap
+    return seen, cover
+
+
+def grey_wall():
+    wall = np.broadcast_to(np.linspace(120, 160, 400)[:, None, None], (400, 300, 3))
+    return (wall + np.random.default_rng(0).normal(0, 1, wall.shape)).astype(np.uint8)
+
+
+def test_hair_that_is_missed_in_a_gap_leaves_no_spot_on_a_calm_wall():
+    wall = grey_wall()
+    filled = without_subject(*with_gap(wall, (30, 20, 15)))
+    assert np.abs(filled.astype(int) - wall).max() < 12
+
+
+def test_a_gap_that_shows_the_wall_stays_as_it_is():
+    wall = grey_wall()
+    seen, cover = with_gap(wall, None)
+    filled = without_subject(seen, cover)
+    np.testing.assert_array_equal(filled[196:214, 161:165], seen[196:214, 161:165])
+
+
+def test_what_is_seen_in_a_gap_on_a_busy_background_stays(bricks):
+    seen, cover = with_gap(bricks[:400, :300], (30, 20, 15))
+    filled = without_subject(seen, cover)
+    np.testing.assert_array_equal(filled[196:214, 161:165], seen[196:214, 161:165])
