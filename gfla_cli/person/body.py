@@ -49,6 +49,8 @@ _BODY_SHARE = 0.9  # of the crop's height that a whole body fills in the trainin
 # In torso lengths, medians of 1 455 training images of heads: the side of their crop, and how far its middle lies below
 # the face or above the neck. Horizontally the middle lies between the visible joints of the face and the neck.
 _HEAD_SIDE, _BELOW_FACE, _HEAD_ABOVE_NECK = 1.65, 0.035, 0.44
+# The joints down one side of a body, and torso lengths from each to the next.
+_SIDES, _DOWN = ((2, 8, 9, 10), (5, 11, 12, 13)), (1.0, 1.0, 1.0)
 _LEGS = ((1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13))  # joints, each from its parent, from the neck down
 # Halves of a body: the joints that their crops hold, and how far these reach above and below them, in torso lengths.
 Half = Literal["upper", "lower"]
@@ -361,6 +363,25 @@ def with_legs_of(pose: Pose, source: Pose) -> Pose:
         return pose
     x, y = anchor(source, feet=True) - anchor(whole, feet=True)
     return whole.transformed(np.array([[1, 0, x], [0, 1, y]]), source.size)
+
+
+def with_cut_part(pose: Pose) -> Pose:
+    """A body without feet, completed straight down to the lower border of its image, which cuts it.
+
+    It tells which places below the last joints are still the person's. Legs are two torso lengths long at most.
+    """
+    torso, height = torso_length(pose), float(pose.size[0])
+    if has_feet(pose) or torso <= 0:
+        return pose
+    points = pose.points.copy()
+    for side in _SIDES:
+        known = [k for k, joint in enumerate(side) if pose.present[joint]]
+        if known:
+            last = known[-1]
+            x, y = points[side[last], :2]
+            for joint, below in zip(side[last + 1 :], np.cumsum(_DOWN[last:]), strict=True):
+                points[joint] = x, max(y, min(y + below * torso, height)), 1
+    return Pose(points, pose.size, pose.depths)
 
 
 def fitted_into_image(pose: Pose, source: Pose) -> Pose:

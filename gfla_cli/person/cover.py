@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import Float32Array, Image, median
 from gfla_cli.geometry.crop import Crop, box_around, middle_of
-from gfla_cli.person.body import torso_length
+from gfla_cli.person.body import body_extent, torso_length, with_cut_part
 from gfla_cli.person.mediapipe import Network
 from gfla_cli.person.pose import LIMBS, Pose
 
-_ROOM = 1.4  # side of the square that is searched for a person's pixels, in sides of the box of the joints
+# Side of the square that is searched for a person's pixels, in sides of the box of the joints, and of all of a cut
+# body.
+_ROOM, _ROOM_AROUND_ALL = 1.4, 1.15
 _SIDE = 512  # pixels of that square; the network inside sees 256
 _EDGE = 0.3, 0.7  # MediaPipe's values between which the edge of a person lies
 _HIDDEN = 0.7  # torso lengths around the limbs of a neighbour that may show the neighbour
@@ -38,9 +40,12 @@ def cover_of(network: Network, image: Image, pose: Pose, others: Sequence[Pose])
     """
     from gfla_cli.geometry.paste import ramp  # it loads OpenCV, which takes a while
 
-    left, top, right, bottom = pose.box
-    side = _ROOM * max(right - left, bottom - top, 1.0)
-    crop = Crop(box_around(middle_of(pose.box), side, side), (_SIDE, _SIDE))
+    whole, others = with_cut_part(pose), [with_cut_part(other) for other in others]
+    # Around the joints of a whole body there is room for its head. Those of a portrait are the eyes and the shoulders.
+    box, room = (pose.box, _ROOM) if whole is pose else (body_extent(whole), _ROOM_AROUND_ALL)
+    pose, (left, top, right, bottom) = whole, box
+    side = room * max(right - left, bottom - top, 1.0)
+    crop = Crop(box_around(middle_of(box), side, side), (_SIDE, _SIDE))
     part, own = crop.image(image), np.ones(crop.size, np.float32)
     shown = part
     if others:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gfla_cli.arrays import LAYERS, BoolArray, Float32Array, Image
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.geometry.paste import ramp
-from gfla_cli.person.body import body_reach, distance_from_body, torso_length
+from gfla_cli.person.body import body_reach, distance_from_body, torso_length, with_cut_part
 from gfla_cli.person.pose import Pose
 
 # Weights of neighbouring pixels that remove waves of two and four pixels.
@@ -121,7 +121,7 @@ class SourceFrame(NamedTuple):
 
     def cover_at(self, places: Places) -> Float32Array:
         """(H, W) in [0, 1]: whether the subject is at these places."""
-        return np.asarray(cv2.remap(self.cover, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32)
+        return np.asarray(cv2.remap(self.cover, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
 class Layers(NamedTuple):
@@ -162,6 +162,7 @@ class Layers(NamedTuple):
         """
         if torso_length(body) <= 0:
             return self
+        body = with_cut_part(body)
         power = np.interp(distance_from_body(body, self.matte.shape), *_DOUBT).astype(np.float32)
         return self._replace(matte=self.matte**power * body_reach(body, self.matte.shape))
 

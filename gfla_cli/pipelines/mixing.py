@@ -221,7 +221,7 @@ def mixed(
         matte = np.ones_like(share) if everywhere else enlarged(maps.matte, place, band)
         if known is not None:
             source_subject, moving = known
-            seen = cv2.remap(source_subject, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+            seen = cv2.remap(source_subject, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             matte = with_seen(matte, seen, share)
             behind = (1 - seen) * enlarged(moving, place, band)
             share *= 1 - behind  # background that moves along, such as a gap beside an arm, would be a spot on clothes

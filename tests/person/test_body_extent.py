@@ -15,6 +15,7 @@ from gfla_cli.person.body import (
     fitted_into_image,
     image_limits,
     torso_length,
+    with_cut_part,
 )
 from gfla_cli.person.pose import MISSING, Pose
 
@@ -112,3 +113,23 @@ def test_far_from_a_body_outside_of_the_image_and_near_one_without_joints():
     assert (distance_from_body(body(9000), SIZE) > 2).all()
     nobody = Pose(np.tile(np.array(MISSING, np.float32), (18, 1)), SIZE)
     assert (distance_from_body(nobody, SIZE) == 0).all()
+
+
+def test_a_cut_body_goes_on_to_the_border_of_its_image():
+    pose = Pose(body(without=(9, 10, 12, 13)).points, (450, 400))
+    whole = with_cut_part(pose)
+    torso, hips = torso_length(pose), pose.points[[8, 11], :2]
+    np.testing.assert_allclose(whole.points[[9, 12], :2], np.minimum(hips + [0, torso], [400, 450]), atol=0.5)
+    np.testing.assert_allclose(whole.points[[10, 13], :2], np.column_stack([hips[:, 0], [450, 450]]), atol=0.5)
+    assert distance_from_body(whole, SIZE)[445, round(float(hips[0, 0]))] < 0.03
+    assert distance_from_body(pose, SIZE)[445, round(float(hips[0, 0]))] > 0.3
+
+
+def test_a_portrait_goes_on_below_its_shoulders_and_a_whole_body_stays():
+    portrait = body(without=(3, 4, 6, 7, 8, 9, 10, 11, 12, 13))
+    whole = with_cut_part(portrait)
+    assert whole.present[[8, 11]].all()
+    np.testing.assert_allclose(whole.points[[8, 11], 0], portrait.points[[2, 5], 0])
+    assert with_cut_part(pose := body()) is pose
+    pose = body(without=(10,))
+    assert with_cut_part(pose) is pose  # the other foot is there

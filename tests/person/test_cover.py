@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from drawn_landmarks import drawn_body
 
+from gfla_cli.person.body import torso_length
 from gfla_cli.person.cover import cover_of
-from gfla_cli.person.pose import Pose
+from gfla_cli.person.pose import MISSING, Pose
 
 SIZE = 360, 300
 POSE = Pose(np.array([(110 + 80 * (k % 2), 50 + 260 * (k // 9), 1) for k in range(18)], np.float32), SIZE)
@@ -81,6 +83,31 @@ def test_noise_of_a_large_photograph_leaves_no_specks():
     cover = cover_of(network_that_sees(shown, 4), large, pose, [])
     inside = cv2.erode(cv2.resize(BODY, None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST), np.ones((25, 25))) > 0
     assert np.quantile(cover[inside], 0.001) > 0.8
+
+
+def portrait(missing, height):
+    """The pose of a body that its image cuts at `height`, and the image."""
+    points = drawn_body((256, 256), 32.0)
+    points[list(missing)] = MISSING
+    return Pose(points, (height, 256)), np.full((height, 256, 3), 200, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("missing", "height"),
+    [((9, 10, 12, 13), 165), ((3, 4, 6, 7, 8, 9, 10, 11, 12, 13), 90)],
+    ids=["cut at the thighs", "cut at the chest"],
+)
+def test_all_of_a_body_that_the_image_cuts_is_searched(missing, height):
+    """Its joints end far above the cut, and those of the head far below the crown."""
+    pose, image = portrait(missing, height)
+
+    def process(square):
+        return SimpleNamespace(segmentation_masks=[SimpleNamespace(numpy_view=lambda: np.ones(square.shape[:2]))])
+
+    cover = cover_of(SimpleNamespace(process=process), image, pose, [])
+    crown = round(float(pose.points[1, 1]) - 0.73 * torso_length(pose))
+    assert cover[max(0, crown), 128] == 1
+    assert cover[-1, 110:146].min() == 1
 
 
 def test_an_image_without_a_mask_has_no_cover():
