@@ -100,6 +100,11 @@ def _middle(pose: Pose, joints: tuple[int, int]) -> Float32Array | None:
     return np.mean(there, axis=0) if there else None
 
 
+def _neck(pose: Pose) -> Float32Array | None:
+    """x, y of the neck, or of the middle of the shoulders when it is missing."""
+    return pose.points[1, :2] if pose.present[1] else _middle(pose, _SHOULDERS)
+
+
 def body_box(pose: Pose) -> Box:
     """The box of the whole visible body: its joints, and hair, hands and shoes beyond them. See `geometry.crop`.
 
@@ -107,7 +112,8 @@ def body_box(pose: Pose) -> Box:
     """
     left, top, right, bottom = (side + 0.5 for side in pose.box)
     torso = torso_length(pose)
-    crown = (pose.points[1, 1] + 0.5 if pose.present[1] else top) - _ABOVE_NECK * torso
+    neck = _neck(pose)
+    crown = (top if neck is None else neck[1] + 0.5) - _ABOVE_NECK * torso
     # With raised arms the hands are highest; they reach past the wrist about as far as shoes do past the ankle.
     top = min(top - _BESIDE * torso, float(crown))
     bottom = bottom + _BELOW_ANKLE * torso if has_feet(pose) else max(bottom, float(pose.size[0]))
@@ -121,8 +127,8 @@ def body_extent(pose: Pose) -> Box:
     neck than an upright one, so the nose counts, too.
     """
     torso, (left, top, right, bottom) = torso_length(pose), body_box(pose)
-    if pose.present[1]:
-        crown = pose.points[1, 1] - _CROWN_ABOVE_NECK * torso
+    if (neck := _neck(pose)) is not None:
+        crown = neck[1] - _CROWN_ABOVE_NECK * torso
         if pose.present[_NOSE]:
             crown = max(crown, pose.points[_NOSE, 1] - _CROWN_ABOVE_NOSE * torso)
         top = min(float(crown), pose.box[1] - _BESIDE * torso) + 0.5
@@ -143,8 +149,7 @@ def has_feet(pose: Pose) -> bool:
 
 def anchor(pose: Pose, *, feet: bool) -> Float32Array:
     """(2,) the point by which bodies are aligned: x of the hips (else neck), y of the lower ankle or of the neck."""
-    hips, shoulders = _middle(pose, _HIPS), _middle(pose, _SHOULDERS)
-    neck = pose.points[1, :2] if pose.present[1] else shoulders
+    hips, neck = _middle(pose, _HIPS), _neck(pose)
     fallback = np.array([(pose.box[0] + pose.box[2]) / 2, pose.box[1]], np.float32)
     across = hips if hips is not None else neck if neck is not None else fallback
     down = neck if neck is not None else fallback
