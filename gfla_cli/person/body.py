@@ -430,7 +430,11 @@ def image_limits(source: Pose) -> tuple[Float64Array, Float64Array]:
 
 
 def is_cut_off(pose: Pose, source: Pose) -> bool:
-    """Whether a body reaches visibly beyond the limits of its image, see `image_limits`."""
+    """Whether a body reaches visibly beyond the limits of its image, see `image_limits`.
+
+    That of a source without feet does not count: where the source is cut, every pose is.
+    """
     first, last = image_limits(source)
     box = np.array(body_extent(pose))
-    return bool(np.maximum(first - box[:2], box[2:] - last).max() > _CUT_OFF * torso_length(source))
+    beyond = np.maximum(first - box[:2], box[2:] - last).max()
+    return has_feet(source) and bool(beyond > _CUT_OFF * torso_length(source))

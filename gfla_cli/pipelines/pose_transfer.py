@@ -227,7 +227,7 @@ class PoseTransfer:
                 if whole is not target_pose:
                     notes.append("the pose shows no feet; the legs are those of the source")
                 target_pose = fitted_into_image(whole, source_pose)
-                if has_feet(source_pose) and is_cut_off(target_pose, source_pose):
+                if is_cut_off(target_pose, source_pose):
                     what = "the source has too little room for this pose, so the person is cut off"
                     notes.append(f"{what}; --crop shows all of it")
         source_crop, target_crop = self._crops(

@@ -208,6 +208,7 @@ def test_who_does_not_fit_even_if_smaller_is_cut_off():
     assert not is_cut_off(source, source)
     giant = fitted_into_image(standing(scale=2.5), source)
     assert is_cut_off(giant, source)
+    assert not is_cut_off(giant, without(source, *LEGS))
 
 
 def test_a_pose_without_a_neck_has_the_place_of_one_with_it():
