@@ -28,7 +28,7 @@ from gfla_cli.person.body_motion import aligned
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
 from gfla_cli.person.pose import Pose, WhichPerson, choose_person
-from gfla_cli.pipelines.canvas import Canvas, check_background, separates_people
+from gfla_cli.pipelines.canvas import Canvas, background_name, check_background, separates_people
 from gfla_cli.pipelines.compositing import ankles_in, composed
 from gfla_cli.pipelines.frame_layers import Layers, body_without_pattern
 from gfla_cli.pipelines.framing import Background, Size
@@ -242,6 +242,9 @@ class PoseTransfer:
             source_head = SourceHead.of(image, source_pose, source_crop.size)
             if source_head and (head := source_head.at(target_pose, target_crop)):
                 close_ups.append(head)
+        drawn_behind = not align and crop is not False and background_name(background) == "keep"
+        if size is not None and drawn_behind and separates_people(self.session.config):
+            notes.append("with --no-align the background is drawn, too; --background white sets a clean one")
         pending = None
         if size is not None:
             cut_out = self._cut_out_of(source, source_pose)

@@ -194,6 +194,17 @@ def test_of_a_source_that_is_cut_and_a_whole_pose_only_the_source_is_named(model
     assert said == ["the source shows no feet, so the result is cut there, too"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({}, True), ({"crop": False}, False), ({"background": "white"}, False), ({"size": None}, False)],
+)
+def test_a_background_that_is_drawn_is_said(model, photograph, settings, said):
+    notes = model.prepare(photograph, body((40, 0)), align=False, **settings).notes
+    line = "with --no-align the background is drawn, too; --background white sets a clean one"
+    assert (line in notes) is said
+    assert line not in model.prepare(photograph, body((40, 0))).notes
+
+
 def test_a_pose_for_which_the_source_has_no_room_is_said(model, photograph, monkeypatch):
     narrow = photograph[:, 90:310]
     source = Pose(body().points - np.float32((90, 0, 0)), narrow.shape[:2])
