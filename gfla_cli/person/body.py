@@ -50,7 +50,7 @@ _BODY_SHARE = 0.9  # of the crop's height that a whole body fills in the trainin
 # the face or above the neck. Horizontally the middle lies between the visible joints of the face and the neck.
 _HEAD_SIDE, _BELOW_FACE, _HEAD_ABOVE_NECK = 1.65, 0.035, 0.44
 # The joints down one side of a body, and torso lengths from each to the next.
-_SIDES, _DOWN = ((2, 8, 9, 10), (5, 11, 12, 13)), (1.0, 1.0, 1.0)
+_SIDES, _DOWN = ((2, 8, 9, 10), (5, 11, 12, 13)), (1.0, 0.87, 0.93)
 _LEGS = ((1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13))  # joints, each from its parent, from the neck down
 # Halves of a body: the joints that their crops hold, and how far these reach above and below them, in torso lengths.
 Half = Literal["upper", "lower"]
@@ -373,7 +373,7 @@ def with_legs_of(pose: Pose, source: Pose) -> Pose:
 def with_cut_part(pose: Pose) -> Pose:
     """A body without feet, completed straight down to the lower border of its image, which cuts it.
 
-    It tells which places below the last joints are still the person's. Legs are two torso lengths long at most.
+    It tells which places below the last joints are still the person's. Trunk and legs have their usual length at most.
     """
     torso, height = torso_length(pose), float(pose.size[0])
     if has_feet(pose) or torso <= 0:

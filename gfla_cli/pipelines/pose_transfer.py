@@ -242,11 +242,10 @@ class PoseTransfer:
             source_head = SourceHead.of(image, source_pose, source_crop.size)
             if source_head and (head := source_head.at(target_pose, target_crop)):
                 close_ups.append(head)
-        drawn_behind = not align and crop is not False and background_name(background) == "keep"
-        if size is not None and drawn_behind and separates_people(self.session.config):
-            notes.append("with --no-align the background is drawn, too; --background white sets a clean one")
         pending = None
         if size is not None:
+            if not align and crop is not False and self._draws_background(background):
+                notes.append("with --no-align the background is drawn, too; --background white sets a clean one")
             cut_out = self._cut_out_of(source, source_pose)
             maker = ThreadPoolExecutor(1)
             pending = maker.submit(  # while the network generates
@@ -350,6 +349,10 @@ class PoseTransfer:
         if not separates_people(self.session.config):
             return None
         return self._detector.cover(image, pose.cropped(scale), [other.cropped(scale) for other in others])
+
+    def _draws_background(self, background: Background) -> bool:
+        """Whether a frame that has no place in the source shows what the network draws behind the person."""
+        return separates_people(self.session.config) and background_name(background) == "keep"
 
     def _inputs(self, prepared: Sequence[PreparedTransfer | CloseUp]) -> list[NDArray[np.float32]]:
         """The network's inputs: source images (B, 3, H, W), and pose maps (B, C, H, W) of the sources and targets."""

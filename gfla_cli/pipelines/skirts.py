@@ -24,8 +24,7 @@ from gfla_cli.pipelines.hands import arm_areas
 _LEGS = (8, 9, 10), (11, 12, 13)  # hip, knee, ankle
 _HEIGHTS = np.linspace(0, 2, 101, dtype=np.float32)  # that are looked at; the middle one is the knee
 _ACROSS = 64  # places that are looked at between both legs, and beside each
-# Limits of what is a skirt. In a skirt that they miss, both legs
-# are mostly too near to each other to tell it from shorts.
+# Limits of what is a skirt. Those that are missed have legs too near to each other to tell them from shorts, mostly.
 _FIRST, _SHORTEST = 0.3, 0.45  # heights: from the first on, cloth is looked at; a shorter skirt may be shorts
 _BELOW, _ABOVE = 0.2, 0.14  # heights below and above a hem within which the outline changes
 _FILLED, _OPEN = 0.9, 0.48  # share of the person between both legs: above a hem at least, below it at most
@@ -97,14 +96,11 @@ def with_whole_skirt(layers: Layers, source: SourceFrame, source_pose: Pose, tar
     moved, whole = source.image_at(places), np.ones_like(weight)
     y, x = np.indices(size, np.float32)
     offset = np.asarray(np.dstack([places[0] - x, places[1] - y]) / size[1], np.float32)
-    cloth, below, weight = (
-        Layers(moved, whole, np.zeros_like(moved), offset, whole),
-        layers.part(region),
-        weight[region],
-    )
+    cloth = Layers(moved, whole, np.zeros_like(moved), offset, whole).part(region)
+    below, weight = layers.part(region), weight[region]
     # The mean of two flows may lead to neither place, so one of them counts.
     flow = (weight > LIKELY).astype(np.float32)
-    joined = below.towards(cloth.part(region), weight, offset=flow, drawn=weight)
+    joined = below.towards(cloth, weight, offset=flow, drawn=weight)
     return layers.with_part(below.replaced(joined, weight > 0), region)
 
 
