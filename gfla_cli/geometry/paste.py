@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.arrays import Float32Array, Image
+from gfla_cli.arrays import BoolArray, Float32Array, Image
 from gfla_cli.geometry.crop import Crop
 
 _SOFT = 0.04  # share of the crop's side over which it fades; bodies come that near to its border
@@ -171,6 +171,17 @@ def _ramp(length: int, *, fades: tuple[bool, bool], over: float) -> NDArray[np.f
 def ramp(values: Float32Array | float, start: float, end: float) -> Float32Array:
     """0 at `start` and before, 1 at `end` and beyond."""
     return np.asarray(np.clip((values - start) / (end - start), 0, 1), np.float32)
+
+
+def enclosed_pieces(places: NDArray[np.uint8], connectivity: int = 8) -> tuple[NDArray[np.int32], BoolArray]:
+    """(H, W) the number of the piece that each of some places (H, W) is in, and for each number whether it is enclosed.
+
+    A piece that reaches the border is not enclosed. The number 0 is that of everything else.
+    """
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(places, connectivity=connectivity)
+    left, top, width, height, _ = stats.T
+    inner = (left > 0) & (top > 0) & (left + width < places.shape[1]) & (top + height < places.shape[0])
+    return np.asarray(pieces, np.int32), np.asarray(inner)
 
 
 def smoothstep(share: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gfla_cli.arrays import Float32Array, Float64Array
+from gfla_cli.arrays import BoolArray, Float32Array, Float64Array
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Box, Crop, Size, box_around, box_of, middle_of
 from gfla_cli.person.pose import FACE, Pose
@@ -50,7 +50,7 @@ _BODY_SHARE = 0.9  # of the crop's height that a whole body fills in the trainin
 # the face or above the neck. Horizontally the middle lies between the visible joints of the face and the neck.
 _HEAD_SIDE, _BELOW_FACE, _HEAD_ABOVE_NECK = 1.65, 0.035, 0.44
 # The joints down one side of a body, and torso lengths from each to the next.
-_SIDES, _DOWN = ((2, 8, 9, 10), (5, 11, 12, 13)), (1.0, 0.87, 0.93)
+_SIDES, _DOWN = ((2, 8, 9, 10), (5, 11, 12, 13)), (1.0, _SEGMENTS[8, 9], _SEGMENTS[9, 10])
 _LEGS = ((1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13))  # joints, each from its parent, from the neck down
 # Halves of a body: the joints that their crops hold, and how far these reach above and below them, in torso lengths.
 Half = Literal["upper", "lower"]
@@ -136,10 +136,16 @@ def body_extent(pose: Pose) -> Box:
         bottom += (_SOLE_BELOW_ANKLE - _BELOW_ANKLE) * torso
     for elbow, wrist in _FOREARMS:
         if pose.present[[elbow, wrist]].all():
-            end, way = pose.points[wrist, :2], pose.points[wrist, :2] - pose.points[elbow, :2]
-            x, y = (end + _FINGERS * torso * way / max(1.0, float(np.linalg.norm(way))) + 0.5).tolist()
+            x, y = (_beyond(pose.points, elbow, wrist, _FINGERS * torso) + 0.5).tolist()
             left, top, right, bottom = min(left, x), min(top, y), max(right, x), max(bottom, y)
     return left, top, right, bottom
+
+
+def _beyond(points: Float32Array, start: int, end: int, way: float) -> Float32Array:
+    """x, y of the place `way` pixels beyond the end of a bone, in its direction."""
+    along = points[end, :2] - points[start, :2]
+    length = max(float(np.linalg.norm(along)), 1e-6)
+    return np.asarray(points[end, :2] + way * along / length, np.float32)
 
 
 def has_feet(pose: Pose) -> bool:
@@ -324,9 +330,7 @@ def distance_from_body(pose: Pose, size: Size) -> Float32Array:
     away = np.ones(size, np.uint8)
     for start, end, beyond in _LIMBS:
         if pose.present[start] and pose.present[end]:
-            along = points[end] - points[start]
-            length = max(float(np.linalg.norm(along)), 1e-6)
-            limb = drawable([points[start], points[end] + along * (beyond * torso / length)], size)
+            limb = drawable([points[start], _beyond(points, start, end, beyond * torso)], size)
             cv2.polylines(away, [limb], False, 0)
     trunk = [joint for joint in _UPPER if pose.present[joint]]
     if trunk:
@@ -429,12 +433,12 @@ def image_limits(source: Pose) -> tuple[Float64Array, Float64Array]:
     return np.minimum(0.0, (left, top)), np.maximum((width, height), (right, bottom))
 
 
-def is_cut_off(pose: Pose, source: Pose) -> bool:
-    """Whether a body reaches visibly beyond the limits of its image, see `image_limits`.
+def are_cut_off(poses: Sequence[Pose], source: Pose) -> BoolArray:
+    """Which bodies reach visibly beyond the limits of their image, see `image_limits`.
 
-    That of a source without feet does not count: where the source is cut, every pose is.
+    None do if the source has no feet: where its image cuts it, every pose is cut.
     """
     first, last = image_limits(source)
-    box = np.array(body_extent(pose))
-    beyond = np.maximum(first - box[:2], box[2:] - last).max()
-    return has_feet(source) and bool(beyond > _CUT_OFF * torso_length(source))
+    boxes = np.array([body_extent(pose) for pose in poses])
+    beyond = np.maximum(first - boxes[:, :2], boxes[:, 2:] - last).max(axis=1)
+    return np.asarray((beyond > _CUT_OFF * torso_length(source)) & has_feet(source))

@@ -43,14 +43,14 @@ def cover_of(network: Network, image: Image, pose: Pose, others: Sequence[Pose])
     whole, others = with_cut_part(pose), [with_cut_part(other) for other in others]
     # Around the joints of a whole body there is room for its head. Those of a portrait are the eyes and the shoulders.
     box, room = (pose.box, _ROOM) if whole is pose else (body_extent(whole), _ROOM_AROUND_ALL)
-    pose, (left, top, right, bottom) = whole, box
+    left, top, right, bottom = box
     side = room * max(right - left, bottom - top, 1.0)
     crop = Crop(box_around(middle_of(box), side, side), (_SIDE, _SIDE))
     part, own = crop.image(image), np.ones(crop.size, np.float32)
     shown = part
     if others:
         away = _from_limbs([other.cropped(crop) for other in others])
-        own = ((away - _from_limbs([pose.cropped(crop)])) / _BETWEEN + 0.5).clip(0, 1)
+        own = ((away - _from_limbs([whole.cropped(crop)])) / _BETWEEN + 0.5).clip(0, 1)
         hidden = (own < 0.5) & (away < _HIDDEN)
         shown = part.copy()
         shown[hidden] = np.median(part[~hidden], axis=0)
@@ -78,14 +78,14 @@ def _islands(mask: Float32Array, image: Image) -> Float32Array:
     """
     import cv2
 
+    from gfla_cli.geometry.paste import enclosed_pieces
+
     square = np.ones((2 * _ISLAND_EDGE + 1, 2 * _ISLAND_EDGE + 1), np.uint8)
     person = cv2.dilate((mask > _DOUBT).astype(np.uint8), square)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(1 - person)
-    left, top, width, height, area = stats.T
-    enclosed = (left > 0) & (top > 0) & (left + width < mask.shape[1]) & (top + height < mask.shape[0])
+    labels, enclosed = enclosed_pieces(1 - person)
     near = (cv2.dilate(person, square) > person) & ~enclosed[labels]
     islands = np.zeros(mask.shape, np.float32)
-    for number in np.flatnonzero(enclosed & (area < _ISLAND * person.sum())):
+    for number in np.flatnonzero(enclosed & (np.bincount(labels.ravel()) < _ISLAND * person.sum())):
         piece = labels == number
         if not near.any() or np.abs(median(image[piece]) - median(image[near])).max() > _ANOTHER:
             islands[piece] = 1

@@ -279,12 +279,12 @@ def _scraps(bare: BoolArray, hand: BoolArray, subject: BoolArray) -> Float32Arra
 def arm_areas(pose: Pose, size: Size, *, hand: float = 0.0) -> Float32Array:
     """(H, W) 1 on the arms of a body, up to `hand` torso lengths beyond their wrists, else 0."""
     arms, torso = np.zeros(size, np.float32), torso_length(pose)
-    upper = [(shoulder, elbow, 0.0) for shoulder, (elbow, _) in zip(_SHOULDERS, _ARMS, strict=True)]
-    for first, last, beyond in (*upper, *((elbow, wrist, hand) for elbow, wrist in _ARMS)):
-        if pose.present[[first, last]].all():
-            start, end = pose.points[[first, last], :2]
-            way = (end - start) / max(1.0, float(np.linalg.norm(end - start)))
-            arms = np.maximum(arms, _line(size, (start, end + beyond * torso * way), 2 * _ARM * torso))
+    for shoulder, arm in zip(_SHOULDERS, _ARMS, strict=True):
+        upper = [shoulder, arm[0]]
+        if pose.present[upper].all():
+            arms = np.maximum(arms, _line(size, pose.points[upper, :2], 2 * _ARM * torso))
+        if (lower := _Hand.of(pose, arm)) is not None:
+            arms = np.maximum(arms, lower.area(size, hand * torso, _ARM * torso, lower.forearm))
     return arms
 
 

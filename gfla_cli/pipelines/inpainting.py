@@ -13,7 +13,7 @@ import numpy as np
 
 from gfla_cli.arrays import BoolArray, Float32Array, Image, median
 from gfla_cli.geometry.crop import Crop
-from gfla_cli.geometry.paste import ramp
+from gfla_cli.geometry.paste import enclosed_pieces, ramp
 from gfla_cli.io.image import reduced
 from gfla_cli.pipelines.frame_layers import mean_near, region_around
 from gfla_cli.pipelines.patches import PATCH, Places, matched, touched_by_patches
@@ -49,14 +49,15 @@ def without_subject(image: Image, cover: Float32Array) -> Image:
     region = region_around(hole, 2 * grown)
     if region is None:
         return image.copy()
-    small, small_hole = reduced(image, _SMOOTH_SIDE), reduced(hole.astype(np.float32), _SMOOTH_SIDE) > 0
+    small = reduced(image, _SMOOTH_SIDE).astype(np.float32)
+    small_hole = reduced(hole.astype(np.float32), _SMOOTH_SIDE) > 0
     if small_hole.all():
         return image.copy()
-    scraps = _enclosed_scraps(small.astype(np.float32), small_hole)
+    scraps = _enclosed_scraps(small, small_hole)
     if scraps.any():
         small_hole |= scraps
         hole |= cv2.resize(scraps.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-    small_filled = smoothly_filled(small.astype(np.float32), small_hole)
+    small_filled = smoothly_filled(small, small_hole)
     smooth = _enlarged(small_filled, image, region)
     part, inside = image[region].astype(np.float32), hole[region]
     filling = smooth + _grain(part, inside > 0)
@@ -80,10 +81,8 @@ def _enclosed_scraps(image: Float32Array, hole: BoolArray) -> BoolArray:
 
     One such scrap would darken all of the filling. Only in front of a calm wall it can be told from the background.
     """
-    _, labels, stats, _ = cv2.connectedComponentsWithStats((~hole).astype(np.uint8), connectivity=4)
-    left, top, width, height, area = stats.T
-    inner = (left > 0) & (top > 0) & (left + width < hole.shape[1]) & (top + height < hole.shape[0])
-    gaps: BoolArray = (inner & (area < _GAP * hole.sum()))[labels] & ~hole
+    pieces, enclosed = enclosed_pieces((~hole).astype(np.uint8), connectivity=4)
+    gaps: BoolArray = (enclosed & (np.bincount(pieces.ravel()) < _GAP * hole.sum()))[pieces] & ~hole
     if not gaps.any():
         return gaps
     filled = smoothly_filled(image, hole | gaps)

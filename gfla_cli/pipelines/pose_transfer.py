@@ -23,7 +23,7 @@ from gfla_cli.inference.session import Execution, open_session
 from gfla_cli.inference.visualize import Intermediates
 from gfla_cli.io.background import ProcessLock
 from gfla_cli.io.image import ImageSource, from_planes, image_name, load_image, to_planes
-from gfla_cli.person.body import body_crop, fitted_into_image, has_feet, is_cut_off, with_legs_of
+from gfla_cli.person.body import are_cut_off, body_crop, fitted_into_image, has_feet, with_legs_of
 from gfla_cli.person.body_motion import aligned
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
@@ -223,13 +223,7 @@ class PoseTransfer:
         if align is True:
             target_pose = aligned(target_pose, source_pose)
             if size is not None and crop is None:
-                whole = with_legs_of(target_pose, source_pose)
-                if whole is not target_pose:
-                    notes.append("the pose shows no feet; the legs are those of the source")
-                target_pose = fitted_into_image(whole, source_pose)
-                if is_cut_off(target_pose, source_pose):
-                    what = "the source has too little room for this pose, so the person is cut off"
-                    notes.append(f"{what}; --crop shows all of it")
+                target_pose = _fitted(target_pose, source_pose, notes)
         source_crop, target_crop = self._crops(
             image, source_pose, target_pose, crop=crop is not False, align=bool(align)
         )
@@ -454,6 +448,18 @@ def _said_about_size(source_crop: Crop, size: Size) -> list[str]:
     if size > _ENLARGED * shown:
         return [f"--size {size} enlarges the source {size / shown:.1f} times; that adds no detail"]
     return []
+
+
+def _fitted(pose: Pose, source: Pose, notes: list[str]) -> Pose:
+    """A pose of the source's body with legs, and inside of the source's image. Notes what it lacks."""
+    whole = with_legs_of(pose, source)
+    if whole is not pose:
+        notes.append("the pose shows no feet; the legs are those of the source")
+    fitted = fitted_into_image(whole, source)
+    if are_cut_off([fitted], source).any():
+        what = "the source has too little room for this pose, so the person is cut off"
+        notes.append(f"{what}; --crop shows all of it")
+    return fitted
 
 
 def _check_joints(poses: tuple[Pose, Pose], notes: list[str]) -> None:

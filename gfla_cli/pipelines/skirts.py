@@ -45,10 +45,8 @@ class _Legs(NamedTuple):
     left: Float32Array  # (N, 2)
 
     @classmethod
-    def of(cls, pose: Pose, heights: Float32Array = _HEIGHTS) -> _Legs | None:
-        """None: a joint is missing."""
-        if not pose.present[[joint for leg in _LEGS for joint in leg]].all():
-            return None
+    def of(cls, pose: Pose, heights: Float32Array = _HEIGHTS) -> _Legs:
+        """Of a pose that has all joints of its legs."""
         legs = (pose.points[list(leg), :2].T for leg in _LEGS)
         return cls(
             *(np.stack([np.interp(heights, (0, 1, 2), x) for x in leg], axis=1, dtype=np.float32) for leg in legs)
@@ -75,16 +73,14 @@ def with_whole_skirt(layers: Layers, source: SourceFrame, source_pose: Pose, tar
     Poses are in pixels of the layers. Arms and hands stay in front. Nothing changes between legs that are close to each
     other, and if a joint of a leg is missing.
     """
-    hem, shape, torso = hem_of(source.cover, source_pose), _Legs.of(target_pose), torso_length(target_pose)
-    if hem is None or shape is None or torso <= 0:
+    hem = hem_of(source.cover, source_pose)
+    if hem is None or not _has_legs(target_pose):
         return layers
-    size = layers.matte.shape
+    shape, torso, size = _Legs.of(target_pose), torso_length(target_pose), layers.matte.shape
     # Points of a mesh that are half a pixel apart, so that it has no holes.
     rows, columns = (2 * round(min(length, max(size))) + 2 for length in (shape.longest, shape.apart.max()))
     heights, across = np.linspace(0, hem, rows, dtype=np.float32), np.linspace(0, 1, columns, dtype=np.float32)
     source_legs, legs = _Legs.of(source_pose, heights), _Legs.of(target_pose, heights)
-    assert source_legs is not None
-    assert legs is not None
     along = ramp(heights, *_FADE) * ramp(legs.apart / torso, *_CLOSE)
     side = ramp(np.minimum(across, 1 - across), *_SIDE)
     places, weight = _rasterized(legs.between(across), source_legs.between(across), along[:, None] * side, size)
@@ -110,9 +106,9 @@ def hem_of(cover: Float32Array, pose: Pose) -> float | None:
     `cover` (H, W) in [0, 1]: where an image shows the person, whose pose is in its pixels. Between the legs a skirt is
     closed down to its hem. There the person becomes narrower at once, unlike between the legs of trousers.
     """
-    legs, torso = _Legs.of(pose), torso_length(pose)
-    if legs is None or torso <= 0:
+    if not _has_legs(pose):
         return None
+    legs, torso = _Legs.of(pose), torso_length(pose)
     hips, knees = (np.array([leg[k, 1] for leg in legs]) for k in (0, len(_HEIGHTS) // 2))
     filled = (_sampled(cover, legs.between(np.linspace(0, 1, _ACROSS, dtype=np.float32))) > LIKELY).mean(axis=1)
     first = int(np.searchsorted(_HEIGHTS, _FIRST))
@@ -132,6 +128,11 @@ def hem_of(cover: Float32Array, pose: Pose) -> float | None:
         and width[max(first, above) : hem].mean() >= _NARROWER * width[below]
     )
     return float(_HEIGHTS[hem]) if found else None
+
+
+def _has_legs(pose: Pose) -> bool:
+    """Whether all joints of both legs are there, and not all of them in one place."""
+    return bool(pose.present[[joint for leg in _LEGS for joint in leg]].all()) and torso_length(pose) > 0
 
 
 def _beside(cover: Float32Array, legs: _Legs, torso: float) -> Float32Array:

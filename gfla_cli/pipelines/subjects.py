@@ -20,12 +20,12 @@ from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.inference.session import Session, start_clip
 from gfla_cli.io.image import to_planes
 from gfla_cli.person.body import (
+    are_cut_off,
     body_box,
     body_crop,
     fit_into_image,
     frame_height,
     has_feet,
-    is_cut_off,
     torso_length,
 )
 from gfla_cli.person.body_motion import BodyMotion
@@ -253,7 +253,7 @@ class BodySubject:
 
     def _count_outside(self, poses: Sequence[Pose]) -> None:
         """Notes how many poses do not fit into the image."""
-        outside = sum(is_cut_off(pose, self.pose) for pose in poses)
+        outside = int(are_cut_off(poses, self.pose).sum())
         if outside and self._settings.crop and not self.cut_below:
             self._notes.append(
                 f"{self._where}: in {outside} of {len(poses)} frames the person does not fit into the image, "

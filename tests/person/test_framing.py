@@ -9,12 +9,12 @@ from drawn_landmarks import STANDING, drawn_body
 from gfla_cli.errors import DetectionError
 from gfla_cli.person.body import (
     anchor,
+    are_cut_off,
     body_box,
     body_crop,
     body_extent,
     fitted_into_image,
     image_limits,
-    is_cut_off,
     torso_length,
     with_legs_of,
 )
@@ -200,15 +200,15 @@ def test_a_raised_hand_stays_inside_of_the_image():
     way = fitted.points[4, :2] - fitted.points[3, :2]
     hand = fitted.points[4, :2] + 0.28 * torso_length(fitted) * way / np.linalg.norm(way)
     assert hand[1] > -1
-    assert not is_cut_off(fitted, source)
+    assert not are_cut_off([fitted], source)
 
 
 def test_who_does_not_fit_even_if_smaller_is_cut_off():
     source = standing(shift=(20, 100))
-    assert not is_cut_off(source, source)
+    assert not are_cut_off([source], source)
     giant = fitted_into_image(standing(scale=2.5), source)
-    assert is_cut_off(giant, source)
-    assert not is_cut_off(giant, without(source, *LEGS))
+    assert are_cut_off([giant], source)
+    assert not are_cut_off([giant], without(source, *LEGS))
 
 
 def test_a_pose_without_a_neck_has_the_place_of_one_with_it():

@@ -38,7 +38,7 @@ def photograph(points, clothes):
 
 
 def skirt(hem=HEM_Y):
-    """With stripes across it, so that its places can be told apart."""
+    """It goes from the hips down to `hem`, which is wider than both legs."""
     return [[(100, HIPS_Y), (156, HIPS_Y), (160, hem), (96, hem)]]
 
 
@@ -97,8 +97,8 @@ def two_legs(points):
     return Layers(drawn, matte * 0, zero, np.zeros((*SIZE, 2), np.float32), matte)
 
 
-def made(clothes, target, source_points=None):
-    points = body() if source_points is None else source_points
+def made(clothes, target):
+    points = body()
     source = shown(photograph(points, clothes))
     layers = two_legs(target)
     return layers, with_whole_skirt(layers, source, Pose(points, SIZE), Pose(target, SIZE)), source
