@@ -34,7 +34,9 @@ _ABOVE_NECK, _BELOW_ANKLE, _BESIDE = 0.81, 0.24, 0.12
 # The same as 4 of 5 have it, of 800 rendered people whose joints MediaPipe found: from the neck and from the nose to
 # the crown, from the ankle to sole or toes, and from the wrist to the fingers. They tell what an image may cut off.
 _CROWN_ABOVE_NECK, _CROWN_ABOVE_NOSE, _SOLE_BELOW_ANKLE, _FINGERS = 0.73, 0.355, 0.34, 0.28
-_NOSE, _ANKLES, _HIPS, _SHOULDERS, _FOREARMS = 0, (10, 13), (8, 11), (2, 5), ((3, 4), (6, 7))
+_NOSE, _ANKLES, _HIPS, _SHOULDERS = 0, (10, 13), (8, 11), (2, 5)
+# Forearms and shins, with what reaches beyond them. A foot that is raised sideways points there.
+_ENDS = (3, 4, _FINGERS), (6, 7, _FINGERS), (9, 10, _SOLE_BELOW_ANKLE), (12, 13, _SOLE_BELOW_ANKLE)
 # How far clothes, hair and hands reach from the hull of trunk and legs, from the arms, and from the middle of the head.
 # Shins reach less far: beside one may be a foot of the source, which a network would copy.
 _TRUNK_REACH, _SHIN_REACH, _ARM_REACH, _HEAD_REACH, _SOFT_REACH = 0.45, 0.28, 0.35, 0.8, 0.2
@@ -134,9 +136,9 @@ def body_extent(pose: Pose) -> Box:
         top = min(float(crown), pose.box[1] - _BESIDE * torso) + 0.5
     if has_feet(pose):
         bottom += (_SOLE_BELOW_ANKLE - _BELOW_ANKLE) * torso
-    for elbow, wrist in _FOREARMS:
-        if pose.present[[elbow, wrist]].all():
-            x, y = (_beyond(pose.points, elbow, wrist, _FINGERS * torso) + 0.5).tolist()
+    for start, end, beyond in _ENDS:
+        if pose.present[[start, end]].all():
+            x, y = (_beyond(pose.points, start, end, beyond * torso) + 0.5).tolist()
             left, top, right, bottom = min(left, x), min(top, y), max(right, x), max(bottom, y)
     return left, top, right, bottom
 
@@ -436,9 +438,11 @@ def image_limits(source: Pose) -> tuple[Float64Array, Float64Array]:
 def are_cut_off(poses: Sequence[Pose], source: Pose) -> BoolArray:
     """Which bodies reach visibly beyond the limits of their image, see `image_limits`.
 
-    None do if the source has no feet: where its image cuts it, every pose is cut.
+    Where the image cuts the source above its feet, every pose is cut, so only the other sides count.
     """
     first, last = image_limits(source)
+    if not has_feet(source):
+        last[1] = np.inf
     boxes = np.array([body_extent(pose) for pose in poses])
     beyond = np.maximum(first - boxes[:, :2], boxes[:, 2:] - last).max(axis=1)
-    return np.asarray((beyond > _CUT_OFF * torso_length(source)) & has_feet(source))
+    return np.asarray(beyond > _CUT_OFF * torso_length(source))

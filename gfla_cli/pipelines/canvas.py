@@ -19,6 +19,7 @@ from gfla_cli.pipelines.frame_layers import SourceFrame
 from gfla_cli.pipelines.framing import LARGEST_FRAME, Background, Size
 from gfla_cli.pipelines.inpainting import without_subject
 from gfla_cli.pipelines.shadows import Shadow
+from gfla_cli.pipelines.skirts import Hem, hem_of
 
 _MASK_SIDE = 256  # pixels of the mask of a frame that cuts a body; it is enlarged
 _SOFT, _LONG = 0.04, 0.2  # share of the frame's side over which it fades: at its sides, and where it cuts a body
@@ -40,6 +41,7 @@ class Canvas:
     transparent: bool = False  # whether the result has an alpha channel
     replaced: bool = False  # whether the background is not that of the source
     shadow: Shadow | None = None  # of the subject on the background; None: none that moves
+    hem: Hem | None = None  # of the skirt that the subject wears; None: no skirt is found
     frames: dict[Crop, SourceFrame] = field(default_factory=dict)  # see `frame_of`
 
     def frame_of(self, crop: Crop) -> SourceFrame | None:
@@ -82,7 +84,7 @@ class Canvas:
         `cut_below`: the frame ends within the subject, which fades there into what the source shows.
         `cover` finds the subject in the scaled photograph; its second argument is the crop that scales it. `fill`
         removes a covered subject. A `target_crop` other than `source_crop` belongs to another image: then there is no
-        background to keep. `pose`: of a person in the photograph whose shadow goes where the feet go.
+        background to keep. `pose`: of a person in the photograph, who may have a shadow and wear a skirt.
         """
         wanted = background_name(background)
         transparent = wanted == "transparent"
@@ -93,13 +95,16 @@ class Canvas:
         scale = Crop.whole(photograph.shape, shape)
         source = photograph if shape == photograph.shape[:2] else scale.image(photograph)
         seen = Crop(scale.bounds(source_crop.box), source_crop.size)
+        body = pose and pose.cropped(scale)
         if target_crop != source_crop:
-            return cls._of_frame_elsewhere(source, scale, seen, target_crop, background, cover)
+            found = cover(source, scale) if wanted != "keep" else None
+            return cls._of_frame_elsewhere(source, scale, seen, target_crop, background, found, body)
         found = cover(source, scale)
+        hem = _hem(found, body)
         around = fill(source, found) if wanted == "keep" and found is not None else source
         place, original, shadow = seen, source, None
-        if pose is not None and wanted == "keep" and found is not None:
-            shadow = Shadow.of(source, found, around, pose.cropped(scale))
+        if body is not None and wanted == "keep" and found is not None:
+            shadow = Shadow.of(source, found, around, body)
         if not whole:
             frame = _frame_alone(seen, size)
             x, y, _, _ = frame.box
@@ -115,7 +120,7 @@ class Canvas:
         if shown is not None and wanted == "keep":
             around = (original + shown[..., None] * (around.astype(np.float32) - original) + 0.5).astype(np.uint8)
         replaced = wanted != "keep"
-        return cls(source, scale, seen, place, original, around, found, shown, None, transparent, replaced, shadow)
+        return cls(source, scale, seen, place, original, around, found, shown, None, transparent, replaced, shadow, hem)
 
     @classmethod
     def _of_frame_elsewhere(
@@ -125,7 +130,8 @@ class Canvas:
         seen: Crop,
         target_crop: Crop,
         background: Background,
-        cover: Callable[[Image, Crop], Float32Array | None],
+        found: Float32Array | None,
+        body: Pose | None,
     ) -> Canvas:
         """The canvas of a frame that belongs to another image: as long as what the network sees, shaped as its crop."""
         left, top, right, bottom = target_crop.box
@@ -142,10 +148,16 @@ class Canvas:
             place=Crop.whole(extent, seen.size),
             original=Crop(seen.box, extent).image(source),
             background=behind,
-            source_cover=cover(source, scale) if wanted != "keep" else None,
+            source_cover=found,
             transparent=wanted == "transparent",
             replaced=True,
+            hem=_hem(found, body),
         )
+
+
+def _hem(cover: Float32Array | None, body: Pose | None) -> Hem | None:
+    """See `Canvas.hem`: of a body in the scaled photograph, whose cover may not be known."""
+    return None if cover is None or body is None else hem_of(cover, body)
 
 
 def _frame_alone(seen: Crop, size: Size) -> Crop:

@@ -118,8 +118,6 @@ def ankles_in(place: Crop, layers: Layers, poses: Poses | None) -> Float32Array 
 
 def _sharp_body(layers: Layers, source: SourceFrame, poses: Poses | None, part: HalfCrop | None = None) -> Layers:
     """The layers of a body, or a part of it, with one outline, and the source's own pixels where it moves rigidly."""
-    if poses is not None:
-        layers = with_whole_skirt(layers, source, *poses)
     rigid = layers.moves_rigidly(BODY_STRETCH)
     # A lower half hardly moves when arms are raised. But hands that hung beside it are elsewhere then.
     rest = source if part is None else source._replace(cover=part.own(source.cover))
@@ -238,7 +236,7 @@ def _with_close_ups(
     keeps = canvas.source_cover is not None
     with ThreadPoolExecutor(_AT_A_TIME) as pool:  # most of it is in OpenCV and NumPy, which run side by side
         sharp = pool.submit(_body, canvas, layers, place, poses)
-        refined = pool.map(lambda pair: _refined(canvas, place, *pair), close_ups)
+        refined = pool.map(lambda pair: _refined(canvas, place, poses, *pair), close_ups)
         body = sharp.result()
         mixed_body = pool.submit(body.mixed, canvas, region, only_subject=keeps)
         parts: list[_Refined] = []
@@ -302,15 +300,25 @@ def _texture(canvas: Canvas, body: _Frame, parts: Sequence[_Refined], poses: Pos
 def _body(canvas: Canvas, layers: Layers, place: Crop, poses: Poses | None) -> _Frame:
     """A sharp body whose frame lies in `place` of the canvas."""
     if (source := canvas.frame_of(Crop(canvas.source_crop.box, layers.matte.shape))) is not None:
-        layers = _sharp_body(layers, source, poses)
+        layers = _sharp_body(_with_skirt(canvas, layers, source, poses), source, poses)
     return _Frame(layers, canvas.source_crop, place)
 
 
-def _refined(canvas: Canvas, place: Crop, close_up: CloseUp, layers: Layers) -> _Refined:
-    """A sharp refined part of the body that lies in `place` of the canvas."""
+def _with_skirt(canvas: Canvas, layers: Layers, source: SourceFrame, poses: Poses | None) -> Layers:
+    """Layers with a whole skirt, if the canvas knows that its subject wears one. `poses` in pixels of the layers."""
+    if canvas.hem is None or poses is None:
+        return layers
+    return with_whole_skirt(layers, source, *poses, canvas.hem)
+
+
+def _refined(canvas: Canvas, place: Crop, poses: Poses | None, close_up: CloseUp, layers: Layers) -> _Refined:
+    """A sharp refined part of the body that lies in `place` of the canvas. `poses`: see `composed`."""
     source_crop = Crop(canvas.scale.bounds(close_up.source_crop.box), close_up.source_crop.size)
     if (source := canvas.frame_of(Crop(source_crop.box, layers.matte.shape))) is not None:
         if isinstance(close_up, HalfCrop):
+            # Its own poses end where the crop cuts them; a hem is a height on whole legs.
+            whole = poses and (poses[0].cropped(close_up.place), poses[1].cropped(close_up.place))
+            layers = _with_skirt(canvas, layers, source, whole)
             layers = _sharp_body(layers, source, close_up.poses, close_up)
         else:
             layers = _sharp_head(layers, source)

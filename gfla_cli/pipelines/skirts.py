@@ -13,12 +13,22 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from gfla_cli.arrays import Float32Array
+from gfla_cli.arrays import BoolArray, Float32Array, median
 from gfla_cli.geometry.crop import Size
 from gfla_cli.geometry.paste import ramp
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.pose import Pose
-from gfla_cli.pipelines.frame_layers import LIKELY, Layers, Places, SourceFrame, region_around, spread
+from gfla_cli.pipelines.frame_layers import (
+    EVERYWHERE,
+    LIKELY,
+    Layers,
+    Places,
+    SourceFrame,
+    disc,
+    region_around,
+    spread,
+    squared,
+)
 from gfla_cli.pipelines.hands import arm_areas
 
 _LEGS = (8, 9, 10), (11, 12, 13)  # hip, knee, ankle
@@ -35,7 +45,28 @@ _BESIDE = 0.6  # torsos beside a leg that are looked at
 # Where the cloth goes over into what the network made: heights, shares of the way between both legs, torsos between
 # them. Legs that are close to each other need no cloth.
 _FADE, _SIDE, _CLOSE = (0.1, 0.35), (0, 0.2), (0.1, 0.2)
+_GAP, _ABOVE_GAP = (0.2, 1.0), 0.1  # pixels that a row lacks at least; torsos around such rows that get cloth, too
+_END = 0.85, 1.0  # shares of the way down to the hem
+_SLANT = 0.25  # heights by which a hem differs between both legs at most
+_DIFFERENT = 3, 6  # pixels between the places that two flows lead to
+_LEAST = 0.01  # of a matte, to divide by
 _HAND = 0.3  # torsos: how far a hand, which stays in front, reaches beyond its wrist
+_FINGERS, _AROUND_ARM = 0.4, 0.04  # torsos: the same for a spread hand of the source; the shadow beside an arm
+
+
+class Hem(NamedTuple):
+    """Where a skirt ends: heights on both legs, 1 at the knees, 2 at the ankles."""
+
+    right: float
+    left: float
+
+    def heights(self, count: int) -> tuple[Float32Array, Float32Array]:
+        """(count,) heights on the right and on the left leg, from the hips down to the hem."""
+        right, left = (np.linspace(0, height, count, dtype=np.float32) for height in self)
+        return right, left
+
+
+_ANKLES = Hem(2, 2)
 
 
 class _Legs(NamedTuple):
@@ -45,11 +76,14 @@ class _Legs(NamedTuple):
     left: Float32Array  # (N, 2)
 
     @classmethod
-    def of(cls, pose: Pose, heights: Float32Array = _HEIGHTS) -> _Legs:
-        """Of a pose that has all joints of its legs."""
+    def of(cls, pose: Pose, right: Float32Array = _HEIGHTS, left: Float32Array = _HEIGHTS) -> _Legs:
+        """Of a pose that has all joints of its legs; (N,) heights on the right and on the left one."""
         legs = (pose.points[list(leg), :2].T for leg in _LEGS)
         return cls(
-            *(np.stack([np.interp(heights, (0, 1, 2), x) for x in leg], axis=1, dtype=np.float32) for leg in legs)
+            *(
+                np.stack([np.interp(heights, (0, 1, 2), x) for x in leg], axis=1, dtype=np.float32)
+                for leg, heights in zip(legs, (right, left), strict=True)
+            )
         )
 
     @property
@@ -67,50 +101,89 @@ class _Legs(NamedTuple):
         return np.asarray(self.right[:, None] + shares[:, None] * (self.left - self.right)[:, None], np.float32)
 
 
-def with_whole_skirt(layers: Layers, source: SourceFrame, source_pose: Pose, target_pose: Pose) -> Layers:
-    """Layers (H, W) with the cloth between the legs, if the source wears a skirt or a dress.
+def with_whole_skirt(layers: Layers, source: SourceFrame, source_pose: Pose, target_pose: Pose, hem: Hem) -> Layers:
+    """Layers (H, W) with the cloth of a skirt, or a dress, where they lack it between the legs.
 
     Poses are in pixels of the layers. Arms and hands stay in front. Nothing changes between legs that are close to each
-    other, and if a joint of a leg is missing.
+    other, and if a leg lacks a joint above the hem.
     """
-    hem = hem_of(source.cover, source_pose)
-    if hem is None or not _has_legs(target_pose):
+    if not (_has_legs(source_pose, hem) and _has_legs(target_pose, hem)):
         return layers
-    shape, torso, size = _Legs.of(target_pose), torso_length(target_pose), layers.matte.shape
+    size = layers.matte.shape
     # Points of a mesh that are half a pixel apart, so that it has no holes.
+    shape = _Legs.of(target_pose, *hem.heights(len(_HEIGHTS)))
     rows, columns = (2 * round(min(length, max(size))) + 2 for length in (shape.longest, shape.apart.max()))
-    heights, across = np.linspace(0, hem, rows, dtype=np.float32), np.linspace(0, 1, columns, dtype=np.float32)
-    source_legs, legs = _Legs.of(source_pose, heights), _Legs.of(target_pose, heights)
-    along = ramp(heights, *_FADE) * ramp(legs.apart / torso, *_CLOSE)
-    side = ramp(np.minimum(across, 1 - across), *_SIDE)
-    places, weight = _rasterized(legs.between(across), source_legs.between(across), along[:, None] * side, size)
-    arms = cv2.GaussianBlur(arm_areas(target_pose, size, hand=_HAND), (0, 0), 1)
+    heights, across = hem.heights(rows), np.linspace(0, 1, columns, dtype=np.float32)
+    source_legs, legs = _Legs.of(source_pose, *heights), _Legs.of(target_pose, *heights)
+    mesh = legs.between(across)
+    lacking = _lacking(_sampled(layers.matte, mesh), legs, torso_length(target_pose))
+    lacking *= ramp(np.minimum(*heights), *_FADE)[:, None] * ramp(np.minimum(across, 1 - across), *_SIDE)
+    places, weight = _rasterized(mesh, source_legs.between(across), lacking, size)
+    arms = cv2.GaussianBlur(arm_areas(target_pose, size, hand=_HAND), (0, 0), 1) * (layers.matte > LIKELY)
     weight = np.asarray(weight * (1 - arms) * source.cover_at(places), np.float32)
     region = region_around(weight > 0)
     if region is None:
         return layers
-    moved, whole = source.image_at(places), np.ones_like(weight)
+    cloth = _cloth(source, source_pose, places, weight > 0)
+    return layers.with_part(_in_front(cloth, layers, weight, source, region), region)
+
+
+def _lacking(matte: Float32Array, legs: _Legs, torso: float) -> Float32Array:
+    """(N, M) in [0, 1]: how much of the cloth is needed at points of a mesh between two legs, with N rows.
+
+    `matte` (N, M) of what the network drew there; rows that it filled need no cloth. `torso`: its length in pixels.
+    """
+    near = 2 * round(_ABOVE_GAP * torso) + 1  # rows, which are half a pixel apart
+    gap = ramp((1 - matte).mean(axis=1) * legs.apart, *_GAP)[None]
+    gap = cv2.blur(cv2.dilate(gap, np.ones((1, 2 * near + 1), np.uint8)), (near, 1))
+    along = gap[0] * ramp(legs.apart / torso, *_CLOSE)
+    # A hem that ends on a drawn leg would be a dark line.
+    end = ramp(np.linspace(0, 1, len(matte), dtype=np.float32), *_END)
+    return np.asarray(along[:, None] * (1 - matte * end[:, None]), np.float32)
+
+
+def _cloth(source: SourceFrame, pose: Pose, places: Places, there: BoolArray) -> Layers:
+    """Layers that show these places (H, W) of the source. What its arms hide has the colours around it."""
+    size, torso = there.shape, torso_length(pose)
+    arms = cv2.dilate(arm_areas(pose, size, hand=_FINGERS), disc(round(_AROUND_ARM * torso)))
+    share = np.asarray(1 - cv2.remap(cv2.GaussianBlur(arms, (0, 0), 1), *places, cv2.INTER_LINEAR), np.float32)
+    drawn = spread(source.image_at(places), share * there)
     y, x = np.indices(size, np.float32)
     offset = np.asarray(np.dstack([places[0] - x, places[1] - y]) / size[1], np.float32)
-    cloth = Layers(moved, whole, np.zeros_like(moved), offset, whole).part(region)
-    below, weight = layers.part(region), weight[region]
-    # The mean of two flows may lead to neither place, so one of them counts.
-    flow = (weight > LIKELY).astype(np.float32)
-    joined = below.towards(cloth, weight, offset=flow, drawn=weight)
-    return layers.with_part(below.replaced(joined, weight > 0), region)
+    return Layers(drawn, share, np.zeros_like(drawn), offset, np.ones_like(share))
 
 
-def hem_of(cover: Float32Array, pose: Pose) -> float | None:
-    """The height of a skirt's hem on the legs: 1 at the knees, 2 at the ankles. None: no skirt is found.
+def _in_front(
+    cloth: Layers, layers: Layers, weight: Float32Array, source: SourceFrame, region: tuple[slice, slice]
+) -> Layers:
+    """(h, w) a region of layers (H, W) with cloth in front, whose weight (H, W) is in [0, 1]."""
+    below, above, weight = layers.part(region), cloth.part(region), weight[region]
+    # Beside a leg the colours of the layers are those of the background.
+    own = np.asarray(weight / (weight + (1 - weight) * np.maximum(below.matte, _LEAST)), np.float32)
+    # The mean of two flows may lead to neither place, so one of them counts. Where they meet, both are drawn.
+    joined = below.towards(above, own, offset=(own > LIKELY).astype(np.float32), drawn=own)
+    apart = np.sqrt(squared(above.offset - below.offset)) * layers.matte.shape[1]
+    both = ramp(apart, *_DIFFERENT) * np.minimum(1, 4 * np.minimum(own, 1 - own))
+    shown = layers.mixed(source, region)
+    shown += own[..., None] * (cloth.mixed(source, region) - shown)
+    joined = joined.with_drawn(shown, 1 - both, EVERYWHERE)
+    joined = joined._replace(matte=below.matte + weight * (1 - below.matte))
+    return below.replaced(joined, weight > 0)
 
-    `cover` (H, W) in [0, 1]: where an image shows the person, whose pose is in its pixels. Between the legs a skirt is
-    closed down to its hem. There the person becomes narrower at once, unlike between the legs of trousers.
+
+def hem_of(cover: Float32Array, pose: Pose) -> Hem | None:
+    """The hem of a skirt or a dress. None: no skirt is found.
+
+    `cover` (H, W) in [0, 1]: where an image shows the person, whose pose is in its pixels. Between the legs a
+    skirt is closed down to its hem. There the person becomes narrower at once, unlike between the legs of trousers.
     """
     if not _has_legs(pose):
         return None
     legs, torso = _Legs.of(pose), torso_length(pose)
     hips, knees = (np.array([leg[k, 1] for leg in legs]) for k in (0, len(_HEIGHTS) // 2))
-    filled = (_sampled(cover, legs.between(np.linspace(0, 1, _ACROSS, dtype=np.float32))) > LIKELY).mean(axis=1)
+    across = np.linspace(0, 1, _ACROSS, dtype=np.float32)
+    between = _sampled(cover, legs.between(across)) > LIKELY
+    filled = between.mean(axis=1)
     first = int(np.searchsorted(_HEIGHTS, _FIRST))
     opens = first + np.flatnonzero(filled[first:] < _FILLED)
     if (knees - hips).min() < _THIGH * torso or len(opens) == 0 or opens[0] == first:
@@ -127,12 +200,25 @@ def hem_of(cover: Float32Array, pose: Pose) -> float | None:
         and filled[hem : below + 1].min() <= _OPEN
         and width[max(first, above) : hem].mean() >= _NARROWER * width[below]
     )
-    return float(_HEIGHTS[hem]) if found else None
+    return _slanted(between[first : below + 1], _HEIGHTS[first : below + 1], across) if found else None
 
 
-def _has_legs(pose: Pose) -> bool:
-    """Whether all joints of both legs are there, and not all of them in one place."""
-    return bool(pose.present[[joint for leg in _LEGS for joint in leg]].all()) and torso_length(pose) > 0
+def _slanted(closed: BoolArray, heights: Float32Array, across: Float32Array) -> Hem:
+    """The hem on both legs: a line through the first open place of each column of places (N, M) between them.
+
+    `heights` (N,) of the rows, and `across` (M,), shares of the way between the legs. At least two columns are open.
+    """
+    open_columns = ~closed.all(axis=0)
+    ends = heights[closed.argmin(axis=0)[open_columns]]
+    slant = float(np.clip(np.polyfit(across[open_columns], ends, 1)[0], -_SLANT, _SLANT))
+    middle = float(median(ends))
+    return Hem(middle - slant / 2, middle + slant / 2)
+
+
+def _has_legs(pose: Pose, hem: Hem = _ANKLES) -> bool:
+    """Whether all joints of both legs are there down to the hem, and not all of them in one place."""
+    needed = [joint for leg, height in zip(_LEGS, hem, strict=True) for joint in leg[: 2 + (height > 1)]]
+    return bool(pose.present[needed].all()) and torso_length(pose) > 0
 
 
 def _beside(cover: Float32Array, legs: _Legs, torso: float) -> Float32Array:
@@ -148,7 +234,7 @@ def _beside(cover: Float32Array, legs: _Legs, torso: float) -> Float32Array:
 
 def _sampled(cover: Float32Array, places: Float32Array) -> Float32Array:
     """(N, M) a cover at places (N, M, 2)."""
-    return np.asarray(cv2.remap(cover, places, None, cv2.INTER_LINEAR), np.float32)
+    return np.asarray(cv2.remap(cover, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
 def _rasterized(

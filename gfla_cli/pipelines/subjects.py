@@ -21,8 +21,8 @@ from gfla_cli.inference.session import Session, start_clip
 from gfla_cli.io.image import to_planes
 from gfla_cli.person.body import (
     are_cut_off,
-    body_box,
     body_crop,
+    body_extent,
     fit_into_image,
     frame_height,
     has_feet,
@@ -268,7 +268,7 @@ class BodySubject:
         fitting = [pose for pose in poses if self.cut_below or has_feet(pose)] or list(poses)
         if not self._follows or self.cut_below:
             return body_crop([self.pose, *fitting], config.image_size, config.frame_aspect)
-        heights = [frame_height(self._visible(body_box(pose)), config.frame_aspect) for pose in fitting]
+        heights = [frame_height(self._visible(body_extent(pose)), config.frame_aspect) for pose in fitting]
         return body_crop([self.pose], config.image_size, config.frame_aspect, least_height=max(heights))
 
     def _visible(self, box: Box) -> Box:
@@ -301,7 +301,7 @@ class BodySubject:
         """The part of the image that shows a pose. It only moves when the body would leave it."""
         if not self._follows or self.cut_below:
             return self.crop
-        whole = body_box(pose)
+        whole = body_extent(pose)
         frame = np.reshape(self.crop.box, (2, 2)) + self._shift
         box = np.reshape(whole, (2, 2))
         if (np.ptp(box, axis=0) > np.ptp(frame, axis=0)).any():

@@ -193,6 +193,14 @@ def test_the_extent_of_a_body_holds_fingers_and_toes():
     assert body_extent(Pose(raised, SIZE))[1] == pytest.approx(fingers[1], abs=0.1)
 
 
+@pytest.mark.parametrize(("start", "end", "beyond"), [(3, 4, 0.28), (9, 10, 0.34)], ids=["fingers", "toes"])
+def test_the_extent_of_a_body_holds_hands_and_feet_that_point_sideways(start, end, beyond):
+    points = person().points.copy()
+    points[[start, end], :2] = (100, 120), (30, 120)
+    body = Pose(points, SIZE)
+    assert body_extent(body)[0] == pytest.approx(30.5 - beyond * torso_length(body), abs=0.1)
+
+
 def test_a_raised_hand_stays_inside_of_the_image():
     source, reaching = standing(shift=(20, 100)), standing(shift=(20, 100)).points.copy()
     reaching[[3, 4], :2] = reaching[1, :2] + ((-30, -50), (-30, -100))  # 4 pixels above the image
@@ -208,7 +216,22 @@ def test_who_does_not_fit_even_if_smaller_is_cut_off():
     assert not are_cut_off([source], source)
     giant = fitted_into_image(standing(scale=2.5), source)
     assert are_cut_off([giant], source)
-    assert not are_cut_off([giant], without(source, *LEGS))
+
+
+def test_below_a_source_without_feet_nothing_is_cut_off():
+    source = without(standing(shift=(20, 100)), *LEGS)
+    long, wide = standing(shift=(20, 100)).points.copy(), standing(shift=(20, 100)).points.copy()
+    long[[9, 10, 12, 13], 1] += source.size[0]
+    wide[[3, 4], :2] = wide[2, :2] - ((50, 0), (150, 0))
+    assert are_cut_off([Pose(points, source.size) for points in (long, wide)], source).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(("beyond", "cut"), [(0.1, False), (0.2, True)])
+def test_a_little_that_is_beyond_the_image_is_not_cut_off(beyond, cut):
+    source = standing(shift=(20, 100))
+    moved = source.points.copy()
+    moved[:, 0] += source.size[1] - body_extent(source)[2] + beyond * torso_length(source)
+    assert are_cut_off([Pose(moved, source.size)], source).tolist() == [cut]
 
 
 def test_a_pose_without_a_neck_has_the_place_of_one_with_it():
