@@ -14,6 +14,7 @@ from gfla_cli.pipelines.compositing import composed
 from gfla_cli.pipelines.frame_layers import SourceFrame
 from gfla_cli.pipelines.mixing import Mixed
 from gfla_cli.pipelines.refinement import HalfCrop, HeadCrop
+from gfla_cli.pipelines.skirts import Hem
 
 
 @pytest.mark.parametrize("band", [256, 100, 195, 205])
@@ -135,6 +136,31 @@ def test_a_lower_half_that_hardly_moves_brings_toes_back_but_no_hand_that_moved_
     (hand, toes), (hidden, kept) = shown
     assert min(hand, toes, kept) > 0.9
     assert hidden < 0.1
+
+
+@pytest.mark.usefixtures("whole_half")
+@pytest.mark.parametrize("hem", [None, Hem(0.9, 0.9)])
+def test_a_skirt_is_set_into_a_body_and_its_half_by_whole_legs(monkeypatch, hem):
+    """The poses of a half end where its crop cuts them, so heights on their legs are others."""
+    grey = np.full((256, 256, 3), 128, np.uint8)
+    frame = Crop((0, 0, 256, 256), (64, 64))
+    cover = np.ones((256, 256), np.float32)
+    canvas = Canvas(grey, Crop.whole((256, 256), (256, 256)), frame, frame, grey, grey, cover, hem=hem)
+    cut, nothing = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
+    part = HalfCrop(grey[:64, :64], frame, cut, cut, nothing, Crop((0, 16, 32, 48), (64, 64)), "upper", nothing)
+    points = np.float32([[8, 2 * joint, 1] for joint in range(18)])
+    seen = []
+    monkeypatch.setattr(compositing, "with_whole_skirt", lambda layers, _, *how: seen.append(how) or layers)
+    made = drawn_before_grey(np.ones((64, 64), np.float32))
+    composed(
+        canvas, made, [(part, made)], poses=(Pose(points, (64, 64)), Pose(points + np.float32((4, 0, 0)), (64, 64)))
+    )
+    if hem is None:
+        assert seen == []
+        return
+    knees = sorted((tuple(source.points[9, :2]), tuple(target.points[9, :2]), one) for source, target, one in seen)
+    in_half = tuple(2 * (np.float32((8, 18)) + 0.5 - (0, 16)) - 0.5)
+    assert knees == [((8, 18), (12, 18), hem), (in_half, (in_half[0] + 8, in_half[1]), hem)]
 
 
 @pytest.mark.usefixtures("whole_half")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 import pytest
 from drawn_landmarks import drawn_body
 
+from gfla_cli.geometry.crop import Crop
 from gfla_cli.person.pose import MISSING, Pose
+from gfla_cli.pipelines.canvas import Canvas
 from gfla_cli.pipelines.frame_layers import Layers, SourceFrame
 from gfla_cli.pipelines.skirts import Hem, hem_of, with_whole_skirt
 
@@ -271,3 +275,19 @@ def test_a_leg_far_outside_of_the_image_takes_no_longer():
     target[13, :2] = 1e6, 1e6
     _, after, _ = made(skirt(), target)
     assert np.isfinite(after.offset).all()
+
+
+@pytest.mark.parametrize("background", ["keep", "transparent"])
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["the same image", "another image"])
+def test_a_canvas_knows_the_hem_of_its_subject(background, elsewhere):
+    image = photograph(body(), skirt())
+    seen = Crop.whole(SIZE, (64, 64))
+    target = Crop((0, 0, 250, 250), (64, 64)) if elsewhere else seen
+    canvas = partial(Canvas.of, image, seen, target, 256, whole=False, background=background)
+    of_subject = canvas(cover=lambda scaled, _: shown(scaled).cover, pose=Pose(body(), SIZE))
+    if elsewhere and background == "keep":  # the frame hides all of its background, so nothing is cut out
+        assert of_subject.hem is None
+    else:
+        assert of_subject.hem == pytest.approx((1.25, 1.25), abs=0.08)
+    assert canvas(cover=lambda scaled, _: shown(scaled).cover).hem is None
+    assert canvas(cover=lambda scaled, _: None, pose=Pose(body(), SIZE)).hem is None
