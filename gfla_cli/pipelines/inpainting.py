@@ -15,7 +15,7 @@ from gfla_cli.arrays import BoolArray, Float32Array, Image, median
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.geometry.paste import enclosed_pieces, ramp
 from gfla_cli.io.image import reduced
-from gfla_cli.pipelines.frame_layers import mean_near, region_around
+from gfla_cli.pipelines.frame_layers import disc, mean_near, region_around
 from gfla_cli.pipelines.patches import PATCH, Places, matched, touched_by_patches
 
 _GROWN = 0.012  # share of the longer side by which a hole is larger than the subject: soft edges and contact shadows
@@ -26,9 +26,10 @@ _SMOOTHED = 12  # times that each level of a smooth filling is smoothed
 _SIDEWAYS = 7, 3  # pixels, width and height: people are tall, and floors change from row to row
 _TONE_AROUND = 24.0  # grey levels: what differs by more from the filling is no grain
 
-# Scraps of the subject: share of the hole that a gap has at most; grey levels by which they differ from the filling;
-# pixels at _SMOOTH_SIDE around them, which are mixtures.
-_GAP, _SCRAP, _AROUND_SCRAP = 0.03, 14, 2
+# Scraps of the subject: share of the hole that an enclosed gap has at most; half the width of an open one, such as that
+# between two legs, in heights of the hole; grey levels by which scraps differ from the filling; pixels at _SMOOTH_SIDE
+# around them, which are mixtures.
+_GAP, _BETWEEN, _SCRAP, _AROUND_SCRAP = 0.03, 0.08, 14, 2
 _DETAIL = 4.0  # pixels at _SMOOTH_SIDE: sigma of the blur that leaves a calm wall as it is
 _BUSY = 3, 6  # grey levels of detail up to which a wall is continued, and from which patches are copied
 _WORTH = 0.02  # share of a hole from which it is worth the time to look for patches
@@ -53,7 +54,7 @@ def without_subject(image: Image, cover: Float32Array) -> Image:
     small_hole = reduced(hole.astype(np.float32), _SMOOTH_SIDE) > 0
     if small_hole.all():
         return image.copy()
-    scraps = _enclosed_scraps(small, small_hole)
+    scraps = _scraps(small, small_hole)
     if scraps.any():
         small_hole |= scraps
         hole |= cv2.resize(scraps.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
@@ -76,20 +77,35 @@ def without_subject(image: Image, cover: Float32Array) -> Image:
     return result
 
 
-def _enclosed_scraps(image: Float32Array, hole: BoolArray) -> BoolArray:
-    """(H, W) what is left of the subject in small gaps that a hole (H, W) encloses, such as hair beside an arm.
+def _scraps(image: Float32Array, hole: BoolArray) -> BoolArray:
+    """(H, W) what is left of the subject in small gaps of a hole (H, W): hair beside an arm, the inside of a skirt.
 
-    One such scrap would darken all of the filling. Only in front of a calm wall it can be told from the background.
+    One such scrap would darken all of the filling. Only in front of a calm wall it can be told from the background. A
+    gap that is open at one side may show a shadow, which is darker, but has no other colour.
     """
     pieces, enclosed = enclosed_pieces((~hole).astype(np.uint8), connectivity=4)
-    gaps: BoolArray = (enclosed & (np.bincount(pieces.ravel()) < _GAP * hole.sum()))[pieces] & ~hole
+    small = (enclosed & (np.bincount(pieces.ravel()) < _GAP * hole.sum()))[pieces] & ~hole
+    between = _between_parts(hole)
+    gaps: BoolArray = small | between
     if not gaps.any():
         return gaps
     filled = smoothly_filled(image, hole | gaps)
     calm = _detail_around(filled, hole | gaps) < _BUSY[0]
-    scraps = gaps & calm & (np.abs(image - filled).max(axis=2) > _SCRAP)
+    brightness = (image * filled).sum(axis=2) / np.maximum((filled * filled).sum(axis=2), 1)
+    unlike, tinted = (np.abs(image - wall).max(axis=2) > _SCRAP for wall in (filled, brightness[..., None] * filled))
+    scraps = calm & ((small & unlike) | (between & tinted))
     around = np.ones((2 * _AROUND_SCRAP + 1,) * 2, np.uint8)
     return np.asarray((cv2.dilate(scraps.astype(np.uint8), around) > 0) & gaps)
+
+
+def _between_parts(hole: BoolArray) -> BoolArray:
+    """(H, W) narrow gaps between two parts of a hole (H, W), such as legs, that may be open at one side."""
+    _, _, _, height = cv2.boundingRect(hole.astype(np.uint8))
+    reach = round(_BETWEEN * height)
+    # With room around, so that what lies between a part and the image's border does not count.
+    padded = np.pad(hole.astype(np.uint8), reach)
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disc(reach))[reach:, reach:][: hole.shape[0], : hole.shape[1]]
+    return np.asarray((closed > 0) & ~hole)
 
 
 def _enlarged(small: Float32Array, image: Image, region: tuple[slice, slice]) -> Float32Array:

@@ -155,6 +155,34 @@ def test_hair_that_is_missed_in_a_gap_leaves_no_spot_on_a_calm_wall():
     assert np.abs(filled.astype(int) - wall).max() < 12
 
 
+def between_legs(colour):
+    """A person whose legs, 40 pixels apart, have something between them, its cover, and the wall."""
+    wall = grey_wall()
+    cover = np.zeros(wall.shape[:2], np.float32)
+    cover[80:220, 100:200] = cover[220:340, 110:130] = cover[220:340, 170:190] = 1
+    seen = wall.copy()
+    seen[220:250, 130:170] = colour
+    return np.where(cover[..., None] > 0, np.uint8([20, 20, 200]), seen).astype(np.uint8), cover, wall
+
+
+def test_the_inside_of_a_skirt_leaves_no_spot_on_a_calm_wall():
+    seen, cover, wall = between_legs((10, 20, 110))
+    assert np.abs(without_subject(seen, cover).astype(int) - wall).max() < 12
+
+
+def test_a_shadow_between_two_legs_stays():
+    seen, cover, _ = between_legs((80, 80, 80))
+    filled = without_subject(seen, cover)
+    np.testing.assert_array_equal(filled[230:240, 145:155], seen[230:240, 145:155])
+
+
+def test_a_thing_beside_the_person_stays():
+    seen, cover, _ = between_legs((80, 80, 80))
+    seen[260:300, 200:240] = 190, 20, 20
+    filled = without_subject(seen, cover)
+    np.testing.assert_array_equal(filled[270:290, 210:230], seen[270:290, 210:230])
+
+
 def test_a_gap_that_shows_the_wall_stays_as_it_is():
     wall = grey_wall()
     seen, cover = with_gap(wall, None)
