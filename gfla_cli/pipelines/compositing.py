@@ -136,6 +136,7 @@ def _sharp_body(layers: Layers, source: SourceFrame, poses: Poses | None, part: 
 
 def _sharp_head(layers: Layers, source: SourceFrame) -> Layers:
     """The same for a head, which moves as a whole or not at all."""
+    layers = layers.with_even_outline()
     rigid = layers.moves_rigidly(HEAD_STRETCH, as_a_whole=True)
     layers = layers.with_outline_of_source(rigid, source, as_a_whole=True)
     return layers.with_definite_outline(source).without_torn_source(source).with_sharp_source(rigid)

@@ -146,8 +146,11 @@ class Layers(NamedTuple):
 
     def without_pattern(self) -> Layers:
         """The same without the pattern of four pixels that transposed convolutions leave in what was drawn."""
-        drawn = cv2.sepFilter2D(self.drawn, -1, _NO_PATTERN, _NO_PATTERN, borderType=cv2.BORDER_REPLICATE)
-        return self._replace(drawn=np.asarray(drawn, np.float32))
+        return self._replace(drawn=_without_pattern(self.drawn))
+
+    def with_even_outline(self) -> Layers:
+        """The same without this pattern in the matte, which gives hair a scalloped outline."""
+        return self._replace(matte=_without_pattern(self.matte))
 
     def copied(self) -> Layers:
         """The same in memory of its own."""
@@ -445,6 +448,11 @@ class Layers(NamedTuple):
         everywhere = np.zeros_like(self.matte)
         everywhere[region] = moved
         return everywhere
+
+
+def _without_pattern(part: Float32Array) -> Float32Array:
+    """(H, W) or (H, W, C) without waves of two and four pixels."""
+    return np.asarray(cv2.sepFilter2D(part, -1, _NO_PATTERN, _NO_PATTERN, borderType=cv2.BORDER_REPLICATE), np.float32)
 
 
 def body_without_pattern(image: Float32Array, layers: Layers) -> tuple[Float32Array, Layers]:

@@ -67,6 +67,20 @@ def test_a_head_brings_no_second_shoulder():
     assert not different[225:250, 45:90].any()  # the shoulder as the body says
 
 
+def test_a_head_has_no_scalloped_outline():
+    """A matte may have the pattern of transposed convolutions."""
+    wall, red = (np.broadcast_to(np.uint8(colour), (256, 256, 3)).copy() for colour in ((128,) * 3, (200, 30, 30)))
+    frame = Crop((0, 0, 256, 256), (64, 64))
+    canvas = Canvas(red, Crop.whole((256, 256), (256, 256)), frame, frame, wall, wall, np.ones((256, 256), np.float32))
+    points, arms = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
+    head = HeadCrop(wall[:64, :64], frame, points, points, arms, Crop((0, 0, 64, 64), (64, 64)))
+    edge = 20 + 1.5 * np.cos(np.arange(64) * np.pi / 2)
+    made = drawn_before_grey((np.arange(64) + 0.5 - edge[:, None]).clip(0, 1).astype(np.float32))
+    shown = composed(canvas, made, [(head, made)])
+    outline = np.argmax(shown[100:160, :, 1] < 80, axis=1)  # pixels of the canvas, four for one of the frame
+    assert np.ptp(outline) <= 4  # 12 in the matte
+
+
 def test_outlines_are_kept_where_they_are_the_head_s_own(monkeypatch):
     """Around it the head fades into the body: there shoulders have the body's outline, which is smoothed."""
     weights = np.tile(np.linspace(1, 0, 64, dtype=np.float32)[:, None], (1, 64))

@@ -25,6 +25,16 @@ def test_what_was_drawn_of_a_body_has_no_pattern_of_four_pixels(period):
         assert all(np.array_equal(a, b) for a, b in zip(drawn[1:], clean[1:], strict=True))
 
 
+@pytest.mark.parametrize("period", [2, 4])
+def test_an_even_outline_has_no_pattern_of_four_pixels(period):
+    wave = np.cos(np.arange(64) * 2 * np.pi / period).astype(np.float32)
+    smooth = np.tile(np.linspace(0.2, 0.8, 64, dtype=np.float32), (64, 1))
+    given = layers()._replace(matte=smooth + 0.1 * wave[:, None])
+    even = given.with_even_outline()
+    np.testing.assert_allclose(even.matte[4:-4, 4:-4], smooth[4:-4, 4:-4], atol=1e-5)
+    assert all(np.array_equal(a, b) for a, b in zip(given[:4], even[:4], strict=True))
+
+
 def test_a_strip_beside_an_arm_stays_the_fringe_that_it_is():
     """Coloured like the arm, it would make it wider than it is."""
     x = np.arange(64)
