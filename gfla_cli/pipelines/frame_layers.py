@@ -227,11 +227,14 @@ class Layers(NamedTuple):
         # Only the outer outline: gaps between an arm and the trunk are small, and would become ragged.
         ring[cv2.distanceTransform(_filled(subject), cv2.DIST_L2, 5) > 2 * reach] = 0
         cut = cv2.dilate(ring, disc(1)) * (1 - seen)
-        # Where a limb would be cut through, and its hand would come off, the flow is wrong: nothing is cut.
+        # Where a limb or a neck would be cut through, and its hand would come off, the flow is wrong: nothing is cut.
         left = np.where(cut > LIKELY, 0, subject).astype(np.uint8)
         before, after = (cv2.morphologyEx(part, cv2.MORPH_OPEN, disc(_SLENDER)) for part in (subject, left))
-        middle = cv2.distanceTransform(subject, cv2.DIST_L2, 5) > _SLENDER
-        cut[cv2.dilate(before * (left - after) * middle, _square(_UNCUT)) > 0] = 0
+        slender = before * (left - after) * (cv2.distanceTransform(subject, cv2.DIST_L2, 5) > _SLENDER)
+        if as_a_whole:  # a neck is in the lower half; above, what is left beyond a ring and its soft edge is a wisp
+            cut = np.maximum(cut, cv2.dilate(ring, disc(_SOFT_EDGE)) * (1 - subject) * (1 - shown))
+            slender[: len(slender) // 2] = 0
+        cut[cv2.dilate(slender, _square(_UNCUT)) > 0] = 0
         return self._replace(matte=self.matte * (1 - cut))
 
     def with_rest_of_source(self, rigid: Float32Array, source: SourceFrame) -> Layers:

@@ -174,7 +174,19 @@ def test_a_side_that_the_source_does_not_show_stays(part):
     assert with_ring(20, **part)[20:40, 42:56].min() > 0.95
 
 
-def test_no_hand_comes_off():
+def test_no_soft_edge_is_left_of_a_ring_around_hair():
+    x = np.arange(64)
+    given = doubted(lambda x, y: (0 * x + 2, 0))
+    given = given._replace(matte=np.tile(np.interp(x, (38, 43, 48), (0.9, 0.6, 0.2)).astype(np.float32), (64, 1)))
+    given.matte[:, 48:] = 0
+    source = SourceFrame.shown(np.zeros((64, 64, 3), np.uint8), np.tile(np.float32(x < 40), (64, 1)))
+    matte = given.with_outline_of_source(given.moves_rigidly(HEAD_STRETCH), source, as_a_whole=True).matte
+    assert matte[10:50, :36].min() > 0.85
+    assert matte[10:50, 41:].max() < 0.05
+
+
+@pytest.mark.parametrize("part", [pytest.param(HEAD, id="a head"), pytest.param(LIMB, id="a hand")])
+def test_no_hand_or_head_comes_off(part):
     """A forearm of 7 pixels, of which the source shows 3 where the flow leads: without the rest, its hand comes off."""
     y, x = np.mgrid[:64, :64]
     trunk, hand = (y < 20) & (abs(x - 20) < 14), (y >= 44) & (y < 58) & (abs(x - 17) < 6)
@@ -182,8 +194,22 @@ def test_no_hand_comes_off():
     shown = trunk | hand | ((y >= 20) & (y < 44) & (abs(x - 17) < 2))
     given = doubted(lambda x, y: (0 * x + 2, 0))._replace(matte=matte.astype(np.float32))
     source = SourceFrame.shown(np.zeros((64, 64, 3), np.uint8), np.roll(shown, 2, axis=1).astype(np.float32))
-    kept = given.with_outline_of_source(given.moves_rigidly(BODY_STRETCH), source, as_a_whole=False)
+    rigid = given.moves_rigidly(part["stretch"])
+    kept = given.with_outline_of_source(rigid, source, as_a_whole=part["as_a_whole"])
     np.testing.assert_array_equal(kept.matte[30:], given.matte[30:])
+
+
+def test_hair_beside_a_ring_that_is_cut_does_not_keep_it():
+    """Slender pieces of a ring are left where it is cut. They are no neck, unless in the lower half."""
+    y, x = np.mgrid[:64, :64]
+    head = (y > 14) & (y < 40) & (abs(x - 30) < 12)
+    ring, outer = (abs(np.hypot(y - 26, x - 30) - r) < 2.5 for r in (14, 19))
+    matte = head | ((ring | outer) & (y < 26))
+    given = doubted(lambda x, y: (0 * x + 2, 0))._replace(matte=matte.astype(np.float32))
+    given.offset[outer & ~head, 0] = 12 / 64  # another flow, so that it is not cut
+    source = SourceFrame.shown(np.zeros((64, 64, 3), np.uint8), np.roll(head, 2, axis=1).astype(np.float32))
+    cut = given.with_outline_of_source(given.moves_rigidly(HEAD_STRETCH), source, as_a_whole=True)
+    assert cut.matte[ring & ~head & (y < 20)].mean() < 0.3
 
 
 def test_a_limb_beside_another_stays():
