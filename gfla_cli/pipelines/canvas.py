@@ -41,7 +41,7 @@ class Canvas:
     transparent: bool = False  # whether the result has an alpha channel
     replaced: bool = False  # whether the background is not that of the source
     shadow: Shadow | None = None  # of the subject on the background; None: none that moves
-    hem: Hem | None = None  # of the skirt that the subject wears; None: no skirt is found
+    hem: Hem | None = None  # of the skirt that the subject wears; None: none is found, or nothing is cut out
     frames: dict[Crop, SourceFrame] = field(default_factory=dict)  # see `frame_of`
 
     def frame_of(self, crop: Crop) -> SourceFrame | None:

@@ -231,7 +231,9 @@ class Layers(NamedTuple):
         left = np.where(cut > LIKELY, 0, subject).astype(np.uint8)
         before, after = (cv2.morphologyEx(part, cv2.MORPH_OPEN, disc(_SLENDER)) for part in (subject, left))
         slender = before * (left - after) * (cv2.distanceTransform(subject, cv2.DIST_L2, 5) > _SLENDER)
-        if as_a_whole:  # a neck is in the lower half; above, what is left beyond a ring and its soft edge is a wisp
+        if as_a_whole:
+            # The soft edge of the ring would be a wisp. So would slender pieces beyond it, which are no neck: that is
+            # in the lower half.
             cut = np.maximum(cut, cv2.dilate(ring, disc(_SOFT_EDGE)) * (1 - subject) * (1 - shown))
             slender[: len(slender) // 2] = 0
         cut[cv2.dilate(slender, _square(_UNCUT)) > 0] = 0

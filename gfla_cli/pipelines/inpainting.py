@@ -26,10 +26,10 @@ _SMOOTHED = 12  # times that each level of a smooth filling is smoothed
 _SIDEWAYS = 7, 3  # pixels, width and height: people are tall, and floors change from row to row
 _TONE_AROUND = 24.0  # grey levels: what differs by more from the filling is no grain
 
-# Scraps of the subject: share of the hole that an enclosed gap has at most; half the width of an open one, such as that
-# between two legs, in heights of the hole; grey levels by which scraps differ from the filling; pixels at _SMOOTH_SIDE
-# around them, which are mixtures.
-_GAP, _BETWEEN, _SCRAP, _AROUND_SCRAP = 0.03, 0.08, 14, 2
+# Scraps of the subject: share of the hole that an enclosed gap has at most; grey levels by which they differ from the
+# filling; pixels at _SMOOTH_SIDE around them, which are mixtures.
+_GAP, _SCRAP, _AROUND_SCRAP = 0.03, 14, 2
+_BETWEEN = 0.08  # heights of the hole: half the width of an open gap, such as that between two legs
 _DETAIL = 4.0  # pixels at _SMOOTH_SIDE: sigma of the blur that leaves a calm wall as it is
 _BUSY = 3, 6  # grey levels of detail up to which a wall is continued, and from which patches are copied
 _WORTH = 0.02  # share of a hole from which it is worth the time to look for patches
@@ -81,7 +81,8 @@ def _scraps(image: Float32Array, hole: BoolArray) -> BoolArray:
     """(H, W) what is left of the subject in small gaps of a hole (H, W): hair beside an arm, the inside of a skirt.
 
     One such scrap would darken all of the filling. Only in front of a calm wall it can be told from the background. A
-    gap that is open at one side may show a shadow, which is darker, but has no other colour.
+    gap that is open at one side may show a shadow, which is darker, but has no other colour. It may also show a thing
+    behind the subject, which goes on outside of the gap.
     """
     pieces, enclosed = enclosed_pieces((~hole).astype(np.uint8), connectivity=4)
     small = (enclosed & (np.bincount(pieces.ravel()) < _GAP * hole.sum()))[pieces] & ~hole
@@ -91,9 +92,12 @@ def _scraps(image: Float32Array, hole: BoolArray) -> BoolArray:
         return gaps
     filled = smoothly_filled(image, hole | gaps)
     calm = _detail_around(filled, hole | gaps) < _BUSY[0]
-    brightness = (image * filled).sum(axis=2) / np.maximum((filled * filled).sum(axis=2), 1)
+    brightness = (image * filled).sum(axis=2) / np.maximum((filled * filled).sum(axis=2), 1)  # as a share of the wall's
     unlike, tinted = (np.abs(image - wall).max(axis=2) > _SCRAP for wall in (filled, brightness[..., None] * filled))
-    scraps = calm & ((small & unlike) | (between & tinted))
+    _, pieces = cv2.connectedComponents((between & tinted).astype(np.uint8))
+    outside = cv2.dilate((~hole & ~gaps).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    within = (pieces > 0) & ~np.isin(pieces, pieces[outside])
+    scraps = calm & ((small & unlike) | within)
     around = np.ones((2 * _AROUND_SCRAP + 1,) * 2, np.uint8)
     return np.asarray((cv2.dilate(scraps.astype(np.uint8), around) > 0) & gaps)
 

@@ -45,8 +45,8 @@ _BESIDE = 0.6  # torsos beside a leg that are looked at
 # Where the cloth goes over into what the network made: heights, shares of the way between both legs, torsos between
 # them. Legs that are close to each other need no cloth.
 _FADE, _SIDE, _CLOSE = (0.1, 0.35), (0, 0.2), (0.1, 0.2)
-_GAP, _ABOVE_GAP = (0.2, 1.0), 0.1  # pixels that a row lacks at least; torsos around such rows that get cloth, too
-_END = 0.85, 1.0  # shares of the way down to the hem
+_GAP, _ABOVE_GAP = (0.2, 1.0), 0.1  # pixels that a row lacks: below, no cloth; above, all. Torsos around such rows
+_END = 0.85, 1.0  # shares of the way down to the hem: from the first on, cloth hides less and less of what was drawn
 _SLANT = 0.25  # heights by which a hem differs between both legs at most
 _DIFFERENT = 3, 6  # pixels between the places that two flows lead to
 _LEAST = 0.01  # of a matte, to divide by
@@ -66,7 +66,7 @@ class Hem(NamedTuple):
         return right, left
 
 
-_ANKLES = Hem(2, 2)
+_KNEES, _ANKLES = Hem(1, 1), Hem(2, 2)
 
 
 class _Legs(NamedTuple):
@@ -76,7 +76,7 @@ class _Legs(NamedTuple):
     left: Float32Array  # (N, 2)
 
     @classmethod
-    def of(cls, pose: Pose, right: Float32Array = _HEIGHTS, left: Float32Array = _HEIGHTS) -> _Legs:
+    def of(cls, pose: Pose, right: Float32Array, left: Float32Array) -> _Legs:
         """Of a pose that has all joints of its legs; (N,) heights on the right and on the left one."""
         legs = (pose.points[list(leg), :2].T for leg in _LEGS)
         return cls(
@@ -133,7 +133,7 @@ def _lacking(matte: Float32Array, legs: _Legs, torso: float) -> Float32Array:
 
     `matte` (N, M) of what the network drew there; rows that it filled need no cloth. `torso`: its length in pixels.
     """
-    near = 2 * round(_ABOVE_GAP * torso) + 1  # rows, which are half a pixel apart
+    near = min(2 * round(_ABOVE_GAP * torso) + 1, len(matte))  # rows, which are half a pixel apart
     gap = ramp((1 - matte).mean(axis=1) * legs.apart, *_GAP)[None]
     gap = cv2.blur(cv2.dilate(gap, np.ones((1, 2 * near + 1), np.uint8)), (near, 1))
     along = gap[0] * ramp(legs.apart / torso, *_CLOSE)
@@ -145,7 +145,8 @@ def _lacking(matte: Float32Array, legs: _Legs, torso: float) -> Float32Array:
 def _cloth(source: SourceFrame, pose: Pose, places: Places, there: BoolArray) -> Layers:
     """Layers that show these places (H, W) of the source. What its arms hide has the colours around it."""
     size, torso = there.shape, torso_length(pose)
-    arms = cv2.dilate(arm_areas(pose, size, hand=_FINGERS), disc(round(_AROUND_ARM * torso)))
+    around = disc(min(round(_AROUND_ARM * torso), max(size)))
+    arms = cv2.dilate(arm_areas(pose, size, hand=_FINGERS), around)
     share = np.asarray(1 - cv2.remap(cv2.GaussianBlur(arms, (0, 0), 1), *places, cv2.INTER_LINEAR), np.float32)
     drawn = spread(source.image_at(places), share * there)
     y, x = np.indices(size, np.float32)
@@ -176,31 +177,33 @@ def hem_of(cover: Float32Array, pose: Pose) -> Hem | None:
 
     `cover` (H, W) in [0, 1]: where an image shows the person, whose pose is in its pixels. Between the legs a
     skirt is closed down to its hem. There the person becomes narrower at once, unlike between the legs of trousers.
+    If an ankle is missing, a hem is only looked for above the knees.
     """
-    if not _has_legs(pose):
+    if not _has_legs(pose, _KNEES):
         return None
-    legs, torso = _Legs.of(pose), torso_length(pose)
+    heights = _HEIGHTS if _has_legs(pose, _ANKLES) else _HEIGHTS[: len(_HEIGHTS) // 2 + 1]
+    legs, torso = _Legs.of(pose, heights, heights), torso_length(pose)
     hips, knees = (np.array([leg[k, 1] for leg in legs]) for k in (0, len(_HEIGHTS) // 2))
     across = np.linspace(0, 1, _ACROSS, dtype=np.float32)
     between = _sampled(cover, legs.between(across)) > LIKELY
     filled = between.mean(axis=1)
-    first = int(np.searchsorted(_HEIGHTS, _FIRST))
+    first = int(np.searchsorted(heights, _FIRST))
     opens = first + np.flatnonzero(filled[first:] < _FILLED)
     if (knees - hips).min() < _THIGH * torso or len(opens) == 0 or opens[0] == first:
         return None
     hem = int(opens[0])
     crosses = ((legs.left - legs.right)[: hem + 1, 0] * (legs.left - legs.right)[0, 0] <= 0).any()
     width = filled * legs.apart / torso + _beside(cover, legs, torso)
-    above, below = (int(np.searchsorted(_HEIGHTS, _HEIGHTS[hem] + way)) for way in (-_ABOVE, _BELOW))
-    below = min(below, len(_HEIGHTS) - 1)
+    above, below = (int(np.searchsorted(heights, heights[hem] + way)) for way in (-_ABOVE, _BELOW))
+    below = min(below, len(heights) - 1)
     found = (
-        _HEIGHTS[hem] >= _SHORTEST
+        heights[hem] >= _SHORTEST
         and not crosses
         and legs.apart[hem] >= _APART * torso
         and filled[hem : below + 1].min() <= _OPEN
         and width[max(first, above) : hem].mean() >= _NARROWER * width[below]
     )
-    return _slanted(between[first : below + 1], _HEIGHTS[first : below + 1], across) if found else None
+    return _slanted(between[first : below + 1], heights[first : below + 1], across) if found else None
 
 
 def _slanted(closed: BoolArray, heights: Float32Array, across: Float32Array) -> Hem:
@@ -215,7 +218,7 @@ def _slanted(closed: BoolArray, heights: Float32Array, across: Float32Array) -> 
     return Hem(middle - slant / 2, middle + slant / 2)
 
 
-def _has_legs(pose: Pose, hem: Hem = _ANKLES) -> bool:
+def _has_legs(pose: Pose, hem: Hem) -> bool:
     """Whether all joints of both legs are there down to the hem, and not all of them in one place."""
     needed = [joint for leg, height in zip(_LEGS, hem, strict=True) for joint in leg[: 2 + (height > 1)]]
     return bool(pose.present[needed].all()) and torso_length(pose) > 0

@@ -170,6 +170,17 @@ def test_the_inside_of_a_skirt_leaves_no_spot_on_a_calm_wall():
     assert np.abs(without_subject(seen, cover).astype(int) - wall).max() < 12
 
 
+@pytest.mark.parametrize("rows", [slice(220, 400), slice(300, 380)], ids=["a pole", "a ball"])
+def test_a_thing_behind_two_legs_stays_whole(rows):
+    """It goes on below the feet."""
+    seen, cover, wall = between_legs((80, 80, 80))
+    seen[:, 130:170] = np.where(cover[:, 130:170, None] > 0, seen[:, 130:170], wall[:, 130:170])
+    seen[rows, 142:158] = 190, 60, 20
+    filled = without_subject(seen, cover)
+    between = slice(max(rows.start, 230), rows.stop), slice(145, 155)
+    np.testing.assert_array_equal(filled[between], seen[between])
+
+
 def test_a_shadow_between_two_legs_stays():
     seen, cover, _ = between_legs((80, 80, 80))
     filled = without_subject(seen, cover)

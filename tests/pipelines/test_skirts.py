@@ -66,6 +66,20 @@ def test_the_hem_of_a_skirt_is_found():
     assert found(body(), skirt(160)) == pytest.approx([(160 - HIPS_Y) / 48] * 2, abs=0.06)
 
 
+def test_without_ankles_a_hem_is_found_above_the_knees():
+    points = body()
+    points[ANKLES[0]] = MISSING
+    image = photograph(body(), skirt(156))
+    hem = hem_of(shown(image).cover, Pose(points, SIZE))
+    assert hem == pytest.approx([(156 - HIPS_Y) / 48] * 2, abs=0.06)
+
+
+def test_a_hem_is_slanted_by_a_quarter_of_a_leg_at_most():
+    steep = [[(100, HIPS_Y), (156, HIPS_Y), (160, 186), (96, 154)]]
+    right, left = found(body(), steep)
+    assert left - right == pytest.approx(0.25, abs=1e-4)
+
+
 def test_a_slanted_hem_has_a_height_on_each_leg():
     slanted = [[(100, HIPS_Y), (156, HIPS_Y), (160, 172), (96, 156)]]  # 112 and 144 are the legs
     right, left = found(body(), slanted)
@@ -173,6 +187,19 @@ def test_each_place_follows_one_of_both_flows():
     assert (np.abs(there) == 0).sum() > 4
 
 
+def test_where_two_flows_meet_both_are_drawn():
+    """Enlarged, a flow that jumps would lead to places between both, which may be anything."""
+    target = body(apart=40)
+    points, image = body(), photograph(body(), skirt())
+    source, layers = shown(image), two_legs(target)
+    layers = layers._replace(share=np.ones(SIZE, np.float32), matte=np.ones(SIZE, np.float32))
+    cv2.rectangle(layers.matte, (110, KNEES_Y - 10), (146, KNEES_Y + 8), 0.0, cv2.FILLED)
+    after = with_whole_skirt(layers, source, Pose(points, SIZE), Pose(target, SIZE), Hem(1.25, 1.25))
+    jumps = np.abs(np.diff(after.offset[KNEES_Y, :, 0])) * SIZE[1] > 6
+    assert 1 <= jumps.sum() <= 4
+    assert after.share[KNEES_Y, :-1][jumps].max() < 0.1
+
+
 def test_cloth_ends_at_its_hem_and_between_the_legs():
     before, after, _ = made(skirt(), body(apart=40))
     y, x = np.nonzero(changed(before, after))
@@ -202,6 +229,7 @@ def test_a_hand_in_front_of_the_skirt_is_no_cloth():
     points[[3, 4], :2] = (96, 120), (128, 160)  # a wrist, beyond which the hand points down
     image = photograph(points, skirt())
     cv2.line(image, (96, 120), (134, 168), SKIN, 9)
+    cv2.line(image, (104, 122), (130, 156), (90, 10, 20), 3)  # its shadow beside it
     source, layers = shown(image), two_legs(body(apart=40))
     after = with_whole_skirt(layers, source, Pose(points, SIZE), Pose(body(apart=40), SIZE), Hem(1.25, 1.25))
     middle = after.mixed(source)[155:185, 120:136]
