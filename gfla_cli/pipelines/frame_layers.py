@@ -237,6 +237,9 @@ class Layers(NamedTuple):
             cut = np.maximum(cut, cv2.dilate(ring, disc(_SOFT_EDGE)) * (1 - subject) * (1 - shown))
             slender[: len(slender) // 2] = 0
         cut[cv2.dilate(slender, _square(_UNCUT)) > 0] = 0
+        if as_a_whole:  # what is enclosed would be a hole in the hair
+            left = np.where(cut > LIKELY, 0, subject).astype(np.uint8)
+            cut[cv2.dilate(_filled(left) - left, disc(1)) > 0] = 0
         return self._replace(matte=self.matte * (1 - cut))
 
     def with_rest_of_source(self, rigid: Float32Array, source: SourceFrame) -> Layers:

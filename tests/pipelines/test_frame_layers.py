@@ -185,6 +185,19 @@ def test_no_soft_edge_is_left_of_a_ring_around_hair():
     assert matte[10:50, 41:].max() < 0.05
 
 
+def test_a_ring_within_the_hair_leaves_no_hole():
+    """The network drew hair beyond the ring, which has another flow."""
+    x = np.arange(64)
+    given = doubted(lambda x, y: (np.where(x < 46, 2, -18) + 0 * y, 0))
+    given = given._replace(matte=np.tile(np.float32((x >= 8) & (x < 56)), (64, 1)))
+    given.matte[:8] = given.matte[56:] = 0
+    cover = np.tile(np.float32(x < 40), (64, 1))
+    cover[:16] = cover[48:] = x < 60  # above and below, there is no ring
+    source = SourceFrame.shown(np.zeros((64, 64, 3), np.uint8), cover)
+    matte = given.with_outline_of_source(given.moves_rigidly(HEAD_STRETCH), source, as_a_whole=True).matte
+    assert matte[20:44, 40:44].min() > 0.95
+
+
 @pytest.mark.parametrize("part", [pytest.param(HEAD, id="a head"), pytest.param(LIMB, id="a hand")])
 def test_no_hand_or_head_comes_off(part):
     """A forearm of 7 pixels, of which the source shows 3 where the flow leads: without the rest, its hand comes off."""
