@@ -15,7 +15,7 @@ from gfla_cli.arrays import BoolArray, Float32Array, Image, median
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.geometry.paste import enclosed_pieces, ramp
 from gfla_cli.io.image import reduced
-from gfla_cli.pipelines.frame_layers import disc, mean_near, region_around
+from gfla_cli.pipelines.frame_layers import mean_near, region_around
 from gfla_cli.pipelines.patches import PATCH, Places, matched, touched_by_patches
 
 _GROWN = 0.012  # share of the longer side by which a hole is larger than the subject: soft edges and contact shadows
@@ -29,6 +29,7 @@ _TONE_AROUND = 24.0  # grey levels: what differs by more from the filling is no 
 # Scraps of the subject: share of the hole that an enclosed gap has at most; grey levels by which they differ from the
 # filling; pixels at _SMOOTH_SIDE around them, which are mixtures.
 _GAP, _SCRAP, _AROUND_SCRAP = 0.03, 14, 2
+_AROUND_HOLE = 24  # pixels at _SMOOTH_SIDE around the hole that tell what is behind it
 _BETWEEN = 0.08  # heights of the hole: half the width of an open gap, such as that between two legs
 _DETAIL = 4.0  # pixels at _SMOOTH_SIDE: sigma of the blur that leaves a calm wall as it is
 _BUSY = 3, 6  # grey levels of detail up to which a wall is continued, and from which patches are copied
@@ -54,7 +55,9 @@ def without_subject(image: Image, cover: Float32Array) -> Image:
     small_hole = reduced(hole.astype(np.float32), _SMOOTH_SIDE) > 0
     if small_hole.all():
         return image.copy()
-    scraps = _scraps(small, small_hole)
+    scraps, there = np.zeros_like(small_hole), region_around(small_hole, _AROUND_HOLE)
+    if there is not None:  # the rest of the image would take as long
+        scraps[there] = _scraps(small[there], small_hole[there])
     if scraps.any():
         small_hole |= scraps
         hole |= cv2.resize(scraps.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
@@ -106,10 +109,12 @@ def _between_parts(hole: BoolArray) -> BoolArray:
     """(H, W) narrow gaps between two parts of a hole (H, W), such as legs, that may be open at one side."""
     _, _, _, height = cv2.boundingRect(hole.astype(np.uint8))
     reach = round(_BETWEEN * height)
-    # With room around, so that what lies between a part and the image's border does not count.
-    padded = np.pad(hole.astype(np.uint8), reach)
-    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disc(reach))[reach:, reach:][: hole.shape[0], : hole.shape[1]]
-    return np.asarray((closed > 0) & ~hole)
+    # With room around, so that what lies between a part and the image's border does not count. Closed by distances,
+    # because a large disc takes long.
+    free = np.pad((~hole).astype(np.uint8), reach, constant_values=1)
+    near = (cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_5) <= reach).astype(np.uint8)
+    closed = cv2.distanceTransform(near, cv2.DIST_L2, cv2.DIST_MASK_5) > reach
+    return np.asarray(closed[reach:, reach:][: hole.shape[0], : hole.shape[1]] & ~hole)
 
 
 def _enlarged(small: Float32Array, image: Image, region: tuple[slice, slice]) -> Float32Array:

@@ -124,7 +124,7 @@ def with_whole_skirt(layers: Layers, source: SourceFrame, source_pose: Pose, tar
     region = region_around(weight > 0)
     if region is None:
         return layers
-    cloth = _cloth(source, source_pose, places, weight > 0)
+    cloth = _cloth(source, source_pose, places, weight > 0, region)
     return layers.with_part(_in_front(cloth, layers, weight, source, region), region)
 
 
@@ -142,31 +142,37 @@ def _lacking(matte: Float32Array, legs: _Legs, torso: float) -> Float32Array:
     return np.asarray(along[:, None] * (1 - matte * end[:, None]), np.float32)
 
 
-def _cloth(source: SourceFrame, pose: Pose, places: Places, there: BoolArray) -> Layers:
-    """Layers that show these places (H, W) of the source. What its arms hide has the colours around it."""
+def _cloth(source: SourceFrame, pose: Pose, places: Places, there: BoolArray, region: tuple[slice, slice]) -> Layers:
+    """(h, w) a region of layers that show these places (H, W) of the source; where its arms hide it, colours around.
+
+    `there` (H, W): where the places count.
+    """
     size, torso = there.shape, torso_length(pose)
     around = disc(min(round(_AROUND_ARM * torso), max(size)))
     arms = cv2.dilate(arm_areas(pose, size, hand=_FINGERS), around)
-    share = np.asarray(1 - cv2.remap(cv2.GaussianBlur(arms, (0, 0), 1), *places, cv2.INTER_LINEAR), np.float32)
-    drawn = spread(source.image_at(places), share * there)
-    y, x = np.indices(size, np.float32)
-    offset = np.asarray(np.dstack([places[0] - x, places[1] - y]) / size[1], np.float32)
+    x, y = (part[region] for part in places)
+    share = np.asarray(1 - cv2.remap(cv2.GaussianBlur(arms, (0, 0), 1), x, y, cv2.INTER_LINEAR), np.float32)
+    moved = source.image_at((x, y))
+    colours = spread(moved, share * there[region])
+    drawn = np.asarray(colours + share[..., None] * (moved - colours), np.float32)
+    rows, columns = (np.arange(side, dtype=np.float32)[part] for side, part in zip(size, region, strict=True))
+    offset = np.asarray(np.dstack([x - columns, y - rows[:, None]]) / size[1], np.float32)
     return Layers(drawn, share, np.zeros_like(drawn), offset, np.ones_like(share))
 
 
 def _in_front(
     cloth: Layers, layers: Layers, weight: Float32Array, source: SourceFrame, region: tuple[slice, slice]
 ) -> Layers:
-    """(h, w) a region of layers (H, W) with cloth in front, whose weight (H, W) is in [0, 1]."""
-    below, above, weight = layers.part(region), cloth.part(region), weight[region]
+    """(h, w) a region of layers (H, W) with cloth (h, w) in front. `weight` (H, W) in [0, 1] is that of the cloth."""
+    below, weight = layers.part(region), weight[region]
     # Beside a leg the colours of the layers are those of the background.
     own = np.asarray(weight / (weight + (1 - weight) * np.maximum(below.matte, _LEAST)), np.float32)
     # The mean of two flows may lead to neither place, so one of them counts. Where they meet, both are drawn.
-    joined = below.towards(above, own, offset=(own > LIKELY).astype(np.float32), drawn=own)
-    apart = np.sqrt(squared(above.offset - below.offset)) * layers.matte.shape[1]
+    joined = below.towards(cloth, own, offset=(own > LIKELY).astype(np.float32), drawn=own)
+    apart = np.sqrt(squared(cloth.offset - below.offset)) * layers.matte.shape[1]
     both = ramp(apart, *_DIFFERENT) * np.minimum(1, 4 * np.minimum(own, 1 - own))
     shown = layers.mixed(source, region)
-    shown += own[..., None] * (cloth.mixed(source, region) - shown)
+    shown += own[..., None] * (cloth.drawn - shown)
     joined = joined.with_drawn(shown, 1 - both, EVERYWHERE)
     joined = joined._replace(matte=below.matte + weight * (1 - below.matte))
     return below.replaced(joined, weight > 0)
